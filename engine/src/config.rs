@@ -1,0 +1,90 @@
+//! What the engine must be told to start, and why it may refuse to.
+use std::time::Duration;
+
+use keyshard_shard::Level;
+use near_crypto::SecretKey;
+use near_primitives::types::AccountId;
+
+/// Everything the engine needs. Has no `Debug`: it holds the keys.
+pub struct Config {
+    /// The account that pays: signer of every transaction, owner of the tokens.
+    pub account: AccountId,
+    /// The NEP-141 contract.
+    pub token: AccountId,
+    /// Full-access keys of `account`. Keys that are not on chain are left out with a warning; none left is an error.
+    pub keys: Vec<SecretKey>,
+    /// Endpoints, time-outs and circuit breakers of the JSON-RPC clients (one client a shard).
+    pub rpc: keyshard_rpc::Config,
+    /// How far a transfer must be executed before its caller is answered.
+    pub wait_until: Level,
+    /// What is done about receivers that are not registered with the token (NEP-145).
+    pub storage: StoragePolicy,
+    /// Deposit that registers one receiver, in yoctoNEAR; `None` asks the token (`storage_balance_bounds`).
+    pub storage_deposit: Option<u128>,
+    /// Most transfers accepted and not settled at any time (P8). More are refused at the door.
+    pub max_pending: usize,
+    /// Transactions of one key that may be in flight and not executed.
+    pub window: usize,
+    /// Most actions in one transaction; `None` takes the chain's own limit.
+    pub max_actions: Option<usize>,
+    /// Most transfers in one transaction; `None` leaves it to actions, gas and bytes.
+    pub max_batch: Option<usize>,
+    /// How long a transfer may wait for batch mates while other batches are in flight.
+    pub linger: Duration,
+    /// How often a transfer may fail on chain, as the one that the failure names, before it is given up.
+    pub max_attempts: u32,
+    /// Pause before such a transfer is tried again, times the attempts made.
+    pub retry_base: Duration,
+    /// Front-end threads: one [`crate::Door`] is made for each.
+    pub doors: usize,
+    /// Shard threads; `None` chooses by cores and keys.
+    pub shards: Option<usize>,
+    /// Settled transfers that stay known in memory; the oldest are forgotten first.
+    pub settled_kept: usize,
+}
+
+/// What is done about receivers that are not registered with the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoragePolicy {
+    /// Ask the token; put a `storage_deposit` in front of the first transfer to an unregistered receiver.
+    Auto,
+    /// Do not ask; put a `storage_deposit` in front of every transfer's receiver once a transaction (the token refunds needless ones).
+    Always,
+    /// Never pay for storage: a transfer to an unregistered receiver fails.
+    Never,
+}
+
+/// Why the engine does not start. Each text says what is wrong and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting is missing or out of its range.
+    #[error("{0}")]
+    Config(String),
+    /// No endpoint answered.
+    #[error("no NEAR node answered: {0}. Check NODE_URL or RPC_URLS and that the node is up and synced")]
+    Unreachable(String),
+    /// The paying account is not on chain.
+    #[error(
+        "account {account} does not exist on {chain_id}: check MASTER_ACCOUNT and that NODE_URL points at the right network"
+    )]
+    NoAccount {
+        /// The account asked for.
+        account: AccountId,
+        /// The chain the node is on.
+        chain_id: String,
+    },
+    /// None of the configured keys can sign.
+    #[error("{0}")]
+    NoKeys(String),
+    /// The token account holds no NEP-141 contract.
+    #[error("{token} is not a fungible token: {why}. Check FT_CONTRACT")]
+    NoToken {
+        /// The account asked for.
+        token: AccountId,
+        /// What it answered.
+        why: String,
+    },
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
