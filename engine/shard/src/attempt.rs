@@ -1,0 +1,513 @@
+//! One signed transaction, from its signature to its proven end. P4 lives here: the only ways out of an attempt are
+//! [`Next::Landed`], [`Next::Failed`] (both only at FINAL) and [`Next::Dead`] (only with a [`Proof`]).
+use std::{sync::Arc, time::Duration};
+
+use near_primitives::hash::CryptoHash;
+
+use crate::{
+    AskId, EndpointIndex, Execution, Failure, Fate, Instant, Known, Level, Lsn, Refusal, Reply, Status, batch::Step,
+    limits, transfer::Open,
+};
+
+/// Why a transaction can never run. Both need a node that tracks the shard, still holds every block since the
+/// transaction was signed, and answers `UNKNOWN_TRANSACTION` after it showed the final block the proof speaks of
+/// (near-facts section 2, "NEVER executes").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// At a FINAL block the key's nonce is not below the transaction's: another took it, or a later one.
+    Overtaken {
+        /// Nonce of the key there.
+        key_nonce: u64,
+        /// Height of that block.
+        final_height: u64,
+    },
+    /// At a FINAL block its reference block is older than the validity period.
+    Expired {
+        /// Height of that block.
+        final_height: u64,
+    },
+}
+
+/// What an attempt asks a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// `send_tx` of the same bytes, the first time or again: safe, a node knows them by their hash.
+    Send,
+    /// `tx`, answered when it is this far.
+    Status(Level),
+    /// The questions of P4.
+    Fate,
+}
+
+/// Where an attempt stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Its record is not durable: no byte may leave (P2).
+    Unsynced(Lsn),
+    /// One question is out.
+    Asking(AskId, Ask),
+    /// Nothing is out until then.
+    Pausing(Instant, Ask),
+}
+
+/// One signed transaction.
+pub(crate) struct Attempt {
+    /// Position of its key in the shard.
+    pub(crate) key: usize,
+    pub(crate) nonce: u64,
+    pub(crate) hash: CryptoHash,
+    pub(crate) bytes: Arc<[u8]>,
+    /// Height of its reference block.
+    pub(crate) reference_height: u64,
+    /// The transfers it carries; none for a fence.
+    pub(crate) transfers: Vec<Open>,
+    /// What each of its actions does.
+    pub(crate) steps: Vec<Step>,
+    pub(crate) phase: Phase,
+    /// The furthest that a node has seen it, without failure.
+    pub(crate) reached: Option<Level>,
+    /// Lost or useless answers since it last got further.
+    tries: u32,
+    /// The last refusal.
+    pub(crate) refusal: Option<Refusal>,
+    /// Who gave it.
+    pub(crate) avoid: Option<EndpointIndex>,
+}
+
+/// What an answer means for an attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Ask this at once.
+    Ask(Ask),
+    /// Ask this after a pause.
+    Pause(Duration, Ask),
+    /// Success at FINAL.
+    Landed { gas_burnt: Option<u64> },
+    /// Failure at FINAL: everything undone, the nonce used.
+    Failed { index: Option<u64>, failure: Failure },
+    /// It can never run.
+    Dead(Proof),
+}
+
+/// What an attempt must know of its surroundings.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    /// How far callers want their transfers before they are answered.
+    pub(crate) wait_until: Level,
+    /// `transaction_validity_period`, in blocks.
+    pub(crate) validity_blocks: u64,
+    /// For the jitter of a pause.
+    pub(crate) random: u64,
+}
+
+impl Attempt {
+    pub(crate) fn new(
+        key: usize,
+        nonce: u64,
+        signed: crate::tx::Signed,
+        reference_height: u64,
+        plan: crate::batch::Plan,
+        lsn: Lsn,
+    ) -> Self {
+        Self {
+            key,
+            nonce,
+            hash: signed.hash,
+            bytes: signed.bytes,
+            reference_height,
+            transfers: plan.transfers,
+            steps: plan.steps,
+            phase: Phase::Unsynced(lsn),
+            reached: None,
+            tries: 0,
+            refusal: None,
+            avoid: None,
+        }
+    }
+
+    /// A fence carries nothing: it only takes a nonce, so that an earlier one can be proven dead.
+    pub(crate) fn is_fence(&self) -> bool {
+        self.transfers.is_empty()
+    }
+
+    /// What the first send waits for. Executed is as far as the window of the key needs to know.
+    pub(crate) fn first_wait(rules: &Rules) -> Level {
+        rules.wait_until.min(Level::ExecutedOptimistic)
+    }
+
+    /// Decides what follows from an answer to `asked`.
+    pub(crate) fn answered(&mut self, asked: Ask, reply: Reply, rules: &Rules) -> Next {
+        match reply {
+            Reply::Status(status) => {
+                let wanted = match asked {
+                    Ask::Send => Self::first_wait(rules),
+                    Ask::Status(wait) => wait,
+                    Ask::Fate => Level::Included,
+                };
+                self.seen(status, wanted, rules)
+            }
+            Reply::Fate(fate) => self.judged(fate, rules),
+            Reply::Refused { refusal, endpoint } => {
+                self.avoid = Some(endpoint);
+                let next = match refusal {
+                    // The same bytes may still run: keep them going.
+                    Refusal::NotEnoughNear(_) | Refusal::Live(_) => self.pause(Ask::Send, rules),
+                    // Proves nothing, or is final in words only: ask what P4 needs.
+                    Refusal::InvalidNonce { .. }
+                    | Refusal::Expired
+                    | Refusal::Key(_)
+                    | Refusal::Permanent(_)
+                    | Refusal::Other(_) => Next::Pause(self.next_pause(rules).max(limits::FATE_PAUSE), Ask::Fate),
+                };
+                self.refusal = Some(refusal);
+                next
+            }
+            // Unknown outcome. Sending the same bytes again is safe, and needed: nodes do not retry. A node that has the
+            // transaction answers with its status.
+            Reply::Lost { .. } => self.pause(if asked == Ask::Fate { Ask::Fate } else { Ask::Send }, rules),
+            // Answers to questions that an attempt does not ask.
+            Reply::Registration(_) | Reply::TokenBalance(_) | Reply::TokenUnavailable(_) => {
+                self.pause(Ask::Fate, rules)
+            }
+        }
+    }
+
+    /// A later transaction of the same key is final and this one was never seen: do not wait for time-outs.
+    pub(crate) fn is_probably_overtaken(&self) -> bool {
+        self.reached.is_none() && matches!(self.phase, Phase::Asking(_, Ask::Send) | Phase::Pausing(_, Ask::Send))
+    }
+
+    fn seen(&mut self, status: Status, wanted: Level, rules: &Rules) -> Next {
+        let got = status.level;
+        let is_final = got == Some(Level::Final);
+        match status.execution {
+            Execution::Success if is_final => {
+                self.reach(Level::Final);
+                Next::Landed {
+                    gas_burnt: status.gas_burnt,
+                }
+            }
+            Execution::Failed { index, failure } if is_final => Next::Failed { index, failure },
+            // Final-looking, but not FINAL: a reorganisation may still undo it.
+            Execution::Failed { .. } => {
+                self.reach(Level::Included);
+                self.go_on(got, wanted, Level::Final, rules)
+            }
+            Execution::Success => {
+                if let Some(level) = got {
+                    self.reach(level);
+                }
+                let then = match got {
+                    Some(level) if level < rules.wait_until => rules.wait_until,
+                    _ => Level::Final,
+                };
+                self.go_on(got, wanted, then, rules)
+            }
+            Execution::Pending => {
+                if got.is_some() {
+                    self.reach(Level::Included);
+                }
+                self.go_on(got, wanted, Level::ExecutedOptimistic, rules)
+            }
+            Execution::Invalid(why) => {
+                self.refusal = Some(Refusal::Other(why));
+                self.pause(Ask::Fate, rules)
+            }
+        }
+    }
+
+    /// Waits for the next level; at once if the node kept its word, after a pause if it answered too early.
+    fn go_on(&mut self, got: Option<Level>, wanted: Level, then: Level, rules: &Rules) -> Next {
+        match got {
+            Some(level) if level >= wanted && level < then => Next::Ask(Ask::Status(then)),
+            None => self.pause(Ask::Send, rules),
+            Some(_) => self.pause(Ask::Status(then), rules),
+        }
+    }
+
+    fn judged(&mut self, fate: Fate, rules: &Rules) -> Next {
+        match fate.known {
+            Known::Yes(status) => self.seen(status, Level::Included, rules),
+            Known::Untracked => {
+                self.avoid = Some(fate.endpoint);
+                self.pause(Ask::Fate, rules)
+            }
+            Known::No => {
+                // A node that no longer holds the blocks in which this could have run cannot testify.
+                let remembers = fate.earliest_height <= self.reference_height;
+                match fate.key_nonce {
+                    Some(key_nonce) if remembers && key_nonce >= self.nonce => Next::Dead(Proof::Overtaken {
+                        key_nonce,
+                        final_height: fate.final_height,
+                    }),
+                    _ if remembers
+                        && fate.final_height > self.reference_height.saturating_add(rules.validity_blocks) =>
+                    {
+                        Next::Dead(Proof::Expired {
+                            final_height: fate.final_height,
+                        })
+                    }
+                    _ => self.pause(Ask::Send, rules),
+                }
+            }
+        }
+    }
+
+    fn reach(&mut self, level: Level) {
+        if self.reached.is_none_or(|reached| level > reached) {
+            self.reached = Some(level);
+            self.tries = 0;
+            self.refusal = None;
+        }
+    }
+
+    fn pause(&mut self, then: Ask, rules: &Rules) -> Next {
+        Next::Pause(self.next_pause(rules), then)
+    }
+
+    fn next_pause(&mut self, rules: &Rules) -> Duration {
+        self.tries = self.tries.saturating_add(1);
+        limits::backoff(self.tries, rules.random)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Transfer, TransferId, batch::Plan, tx};
+
+    const RULES: Rules = Rules {
+        wait_until: Level::Final,
+        validity_blocks: 100,
+        random: 0,
+    };
+
+    fn attempt() -> Attempt {
+        let open = Open::new(
+            Transfer {
+                id: TransferId(1),
+                receiver: "user.near".parse().unwrap(),
+                amount: 1,
+                memo: None,
+            },
+            Instant::from_micros(0),
+        );
+        let plan = Plan {
+            transfers: vec![open],
+            steps: vec![Step::Pay(0)],
+            amount: 1,
+        };
+        let signed = tx::Signed {
+            hash: CryptoHash::default(),
+            bytes: Arc::from([0u8; 4]),
+        };
+        Attempt::new(0, 50, signed, 1_000, plan, 1)
+    }
+
+    fn status(level: Option<Level>, execution: Execution) -> Reply {
+        Reply::Status(Status {
+            level,
+            execution,
+            gas_burnt: Some(7),
+        })
+    }
+
+    fn failed() -> Execution {
+        Execution::Failed {
+            index: Some(0),
+            failure: Failure::Execution("no".into()),
+        }
+    }
+
+    fn refused(refusal: Refusal) -> Reply {
+        Reply::Refused { refusal, endpoint: 3 }
+    }
+
+    fn fate(key_nonce: Option<u64>, final_height: u64, known: Known) -> Reply {
+        Reply::Fate(Fate {
+            key_nonce,
+            final_height,
+            earliest_height: 0,
+            known,
+            endpoint: 0,
+        })
+    }
+
+    fn pauses(next: &Next) -> Option<Ask> {
+        match next {
+            Next::Pause(_, ask) => Some(*ask),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn nothing_a_node_says_before_final_ends_an_attempt() {
+        use Level::{Executed, ExecutedOptimistic, Included, IncludedFinal};
+        for level in [
+            None,
+            Some(Included),
+            Some(ExecutedOptimistic),
+            Some(IncludedFinal),
+            Some(Executed),
+        ] {
+            for execution in [
+                Execution::Pending,
+                Execution::Success,
+                failed(),
+                Execution::Invalid("InvalidNonce".into()),
+            ] {
+                for asked in [Ask::Send, Ask::Status(Level::Final), Ask::Fate] {
+                    let next = attempt().answered(asked, status(level, execution.clone()), &RULES);
+                    assert!(
+                        matches!(next, Next::Ask(_) | Next::Pause(..)),
+                        "{level:?} {execution:?}: {next:?}"
+                    );
+                }
+            }
+        }
+        for refusal in [
+            Refusal::InvalidNonce { key_nonce: Some(99) },
+            Refusal::Expired,
+            Refusal::NotEnoughNear("".into()),
+            Refusal::Key("".into()),
+            Refusal::Live("".into()),
+            Refusal::Permanent("".into()),
+            Refusal::Other("".into()),
+        ] {
+            let next = attempt().answered(Ask::Send, refused(refusal.clone()), &RULES);
+            assert!(pauses(&next).is_some(), "{refusal:?}: {next:?}");
+        }
+        let next = attempt().answered(Ask::Send, Reply::Lost { why: "timeout".into() }, &RULES);
+        assert_eq!(pauses(&next), Some(Ask::Send));
+    }
+
+    #[test]
+    fn an_on_chain_invalid_tx_error_is_no_proof_even_at_final() {
+        let next = attempt().answered(
+            Ask::Send,
+            status(Some(Level::Final), Execution::Invalid("InvalidNonce".into())),
+            &RULES,
+        );
+        assert_eq!(pauses(&next), Some(Ask::Fate));
+    }
+
+    #[test]
+    fn final_ends_it() {
+        let next = attempt().answered(Ask::Send, status(Some(Level::Final), Execution::Success), &RULES);
+        assert_eq!(next, Next::Landed { gas_burnt: Some(7) });
+        let next = attempt().answered(Ask::Send, status(Some(Level::Final), failed()), &RULES);
+        assert!(matches!(next, Next::Failed { index: Some(0), .. }));
+    }
+
+    #[test]
+    fn refusals_lead_to_the_same_bytes_or_to_the_question_of_fate() {
+        for (refusal, then) in [
+            (Refusal::InvalidNonce { key_nonce: None }, Ask::Fate),
+            (Refusal::Expired, Ask::Fate),
+            (Refusal::Permanent("".into()), Ask::Fate),
+            (Refusal::Key("".into()), Ask::Fate),
+            (Refusal::Live("".into()), Ask::Send),
+            (Refusal::NotEnoughNear("".into()), Ask::Send),
+        ] {
+            let mut attempt = attempt();
+            assert_eq!(
+                pauses(&attempt.answered(Ask::Send, refused(refusal), &RULES)),
+                Some(then)
+            );
+            assert_eq!(attempt.avoid, Some(3));
+        }
+    }
+
+    /// The table of P4: nonce of the attempt is 50, its reference height 1,000, validity 100 blocks.
+    #[test]
+    fn proofs() {
+        let overtaken = |key_nonce, final_height| {
+            Some(Proof::Overtaken {
+                key_nonce,
+                final_height,
+            })
+        };
+        let expired = |final_height| Some(Proof::Expired { final_height });
+        for (key_nonce, final_height, known, expected) in [
+            (Some(49), 1_050, Known::No, None),
+            (Some(50), 1_050, Known::No, overtaken(50, 1_050)),
+            (Some(51), 1_050, Known::No, overtaken(51, 1_050)),
+            (Some(51), 1_050, Known::Untracked, None),
+            (Some(49), 1_100, Known::No, None), // the last block in which it may run
+            (Some(49), 1_101, Known::No, expired(1_101)),
+            (None, 1_050, Known::No, None),
+            (None, 1_101, Known::No, expired(1_101)),
+            (Some(49), 1_101, Known::Untracked, None),
+        ] {
+            let next = attempt().answered(Ask::Fate, fate(key_nonce, final_height, known.clone()), &RULES);
+            match expected {
+                Some(proof) => assert_eq!(next, Next::Dead(proof)),
+                None => assert!(
+                    matches!(next, Next::Pause(..)),
+                    "{key_nonce:?} {final_height} {known:?}: {next:?}"
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn a_node_that_forgot_the_blocks_proves_nothing() {
+        let forgetful = Fate {
+            key_nonce: Some(99),
+            final_height: 9_999,
+            earliest_height: 1_001,
+            known: Known::No,
+            endpoint: 0,
+        };
+        let next = attempt().answered(Ask::Fate, Reply::Fate(forgetful), &RULES);
+        assert_eq!(pauses(&next), Some(Ask::Send));
+    }
+
+    #[test]
+    fn a_known_transaction_is_followed_whatever_the_nonce_says() {
+        let known = Known::Yes(Status {
+            level: Some(Level::Final),
+            execution: Execution::Success,
+            gas_burnt: None,
+        });
+        let next = attempt().answered(Ask::Fate, fate(Some(99), 9_999, known), &RULES);
+        assert_eq!(next, Next::Landed { gas_burnt: None });
+    }
+
+    #[test]
+    fn levels_are_climbed_one_by_one() {
+        let mut attempt = attempt();
+        let next = attempt.answered(
+            Ask::Send,
+            status(Some(Level::ExecutedOptimistic), Execution::Success),
+            &RULES,
+        );
+        assert_eq!(next, Next::Ask(Ask::Status(Level::Final)));
+        assert_eq!(attempt.reached, Some(Level::ExecutedOptimistic));
+
+        let rules = Rules {
+            wait_until: Level::Executed,
+            ..RULES
+        };
+        let next = attempt.answered(
+            Ask::Send,
+            status(Some(Level::ExecutedOptimistic), Execution::Success),
+            &rules,
+        );
+        assert_eq!(next, Next::Ask(Ask::Status(Level::Executed)));
+
+        let rules = Rules {
+            wait_until: Level::Included,
+            ..RULES
+        };
+        let next = attempt.answered(Ask::Send, status(Some(Level::Included), Execution::Pending), &rules);
+        assert_eq!(next, Next::Ask(Ask::Status(Level::ExecutedOptimistic)));
+    }
+
+    #[test]
+    fn a_node_that_answers_too_early_is_not_asked_in_a_hot_loop() {
+        let early = status(Some(Level::ExecutedOptimistic), Execution::Success);
+        let next = attempt().answered(Ask::Status(Level::Final), early, &RULES);
+        assert_eq!(pauses(&next), Some(Ask::Status(Level::Final)));
+    }
+}

@@ -1,0 +1,169 @@
+//! Which receivers are registered with the token: asked once, remembered in the shard's own memory.
+use std::collections::VecDeque;
+
+use foldhash::HashMap;
+use near_primitives::types::AccountId;
+
+use crate::{limits, transfer::Open};
+
+/// What is known of receivers, and the transfers that wait to know.
+#[derive(Default)]
+pub(crate) struct Registry {
+    known: HashMap<AccountId, bool>,
+    parked: HashMap<AccountId, Parked>,
+    /// Receivers to be asked about.
+    to_ask: VecDeque<AccountId>,
+    asking: usize,
+    parked_transfers: usize,
+}
+
+#[derive(Default)]
+struct Parked {
+    transfers: Vec<Open>,
+    lost: u32,
+}
+
+/// What a lost answer leads to.
+pub(crate) enum Lost {
+    /// Ask again after a pause; it was lost so many times.
+    Again(u32),
+    /// Give up asking: these go on without knowing.
+    GiveUp(Vec<Open>),
+}
+
+impl Registry {
+    /// `None` when it must be asked for.
+    pub(crate) fn is_registered(&self, account: &AccountId) -> Option<bool> {
+        self.known.get(account).copied()
+    }
+
+    pub(crate) fn learn(&mut self, account: AccountId, registered: bool) {
+        if self.known.len() >= limits::REGISTRATIONS_KEPT && !self.known.contains_key(&account) {
+            self.known.clear();
+        }
+        self.known.insert(account, registered);
+    }
+
+    /// Parks a transfer until its receiver's registration is known.
+    pub(crate) fn park(&mut self, open: Open) {
+        let receiver = open.transfer.receiver.clone();
+        self.parked_transfers += 1;
+        let parked = self.parked.entry(receiver.clone()).or_default();
+        if parked.transfers.is_empty() {
+            self.to_ask.push_back(receiver);
+        }
+        parked.transfers.push(open);
+    }
+
+    /// The next receiver to ask about, while there is room for a question.
+    pub(crate) fn next_question(&mut self) -> Option<AccountId> {
+        if self.asking >= limits::REGISTRATION_QUERIES {
+            return None;
+        }
+        let account = self.to_ask.pop_front()?;
+        self.asking += 1;
+        Some(account)
+    }
+
+    /// An answer: the transfers that waited for it, in the order they came.
+    pub(crate) fn answered(&mut self, account: &AccountId, registered: bool) -> Vec<Open> {
+        self.asking -= 1;
+        self.learn(account.clone(), registered);
+        self.release(account)
+    }
+
+    /// No answer.
+    pub(crate) fn lost(&mut self, account: &AccountId) -> Lost {
+        self.asking -= 1;
+        match self.parked.get_mut(account) {
+            Some(parked) if parked.lost + 1 < limits::REGISTRATION_TRIES => {
+                parked.lost += 1;
+                Lost::Again(parked.lost)
+            }
+            _ => Lost::GiveUp(self.release(account)),
+        }
+    }
+
+    /// The pause after a lost answer is over.
+    pub(crate) fn ask_again(&mut self, account: AccountId) {
+        if self.parked.contains_key(&account) {
+            self.to_ask.push_back(account);
+        }
+    }
+
+    /// Transfers that wait to know.
+    pub(crate) fn parked(&self) -> usize {
+        self.parked_transfers
+    }
+
+    fn release(&mut self, account: &AccountId) -> Vec<Open> {
+        let transfers = self.parked.remove(account).unwrap_or_default().transfers;
+        self.parked_transfers -= transfers.len();
+        transfers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Instant, Transfer, TransferId};
+
+    fn open(id: u128, receiver: &str) -> Open {
+        let transfer = Transfer {
+            id: TransferId(id),
+            receiver: receiver.parse().unwrap(),
+            amount: 1,
+            memo: None,
+        };
+        Open::new(transfer, Instant::from_micros(0))
+    }
+
+    #[test]
+    fn a_receiver_is_asked_once_and_releases_all_that_waited() {
+        let mut registry = Registry::default();
+        registry.park(open(1, "a.near"));
+        registry.park(open(2, "a.near"));
+        let account = registry.next_question().unwrap();
+        registry.park(open(3, "a.near"));
+        assert!(registry.next_question().is_none());
+        let ids: Vec<_> = registry
+            .answered(&account, true)
+            .iter()
+            .map(|open| open.transfer.id.0)
+            .collect();
+        assert_eq!(ids, [1, 2, 3]);
+        assert_eq!((registry.is_registered(&account), registry.parked()), (Some(true), 0));
+    }
+
+    #[test]
+    fn questions_in_flight_are_bounded() {
+        let mut registry = Registry::default();
+        for i in 0..limits::REGISTRATION_QUERIES + 5 {
+            registry.park(open(i as u128, &format!("user{i}.near")));
+        }
+        let asked: Vec<_> = std::iter::from_fn(|| registry.next_question()).collect();
+        assert_eq!(asked.len(), limits::REGISTRATION_QUERIES);
+        registry.answered(&asked[0], false);
+        assert!(registry.next_question().is_some());
+    }
+
+    #[test]
+    fn lost_answers_are_asked_again_a_bounded_number_of_times() {
+        let mut registry = Registry::default();
+        registry.park(open(1, "a.near"));
+        let mut tries = 0;
+        loop {
+            let account = registry.next_question().unwrap();
+            tries += 1;
+            match registry.lost(&account) {
+                Lost::Again(_) => registry.ask_again(account),
+                Lost::GiveUp(transfers) => {
+                    assert_eq!(transfers.len(), 1);
+                    break;
+                }
+            }
+        }
+        assert_eq!(tries, limits::REGISTRATION_TRIES);
+        assert_eq!(registry.is_registered(&"a.near".parse().unwrap()), None);
+    }
+}

@@ -1,0 +1,61 @@
+//! A transfer, its id, and what the shard remembers about it while it is open.
+use std::fmt;
+
+use near_primitives::types::AccountId;
+
+use crate::Instant;
+
+/// Id of a transfer: the 128 bits of its UUID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TransferId(pub u128);
+
+/// One payment, as it was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// Its id.
+    pub id: TransferId,
+    /// Who receives. Never the paying account: the token would refuse it and undo its whole batch.
+    pub receiver: AccountId,
+    /// Raw token units, more than zero.
+    pub amount: u128,
+    /// Passed on to the token; absent is sent as an empty string, as the Node service does.
+    pub memo: Option<Box<str>>,
+}
+
+/// Name of a signed batch, printed as the Node service does: `batch-<ms>-<n>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BatchId {
+    /// When it was signed.
+    pub at: Instant,
+    /// Number of the batch; unique within one life of the engine.
+    pub number: u64,
+}
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "batch-{}-{}", self.at.as_millis(), self.number)
+    }
+}
+
+/// A transfer that has not settled. It is in exactly one place: a queue of the shard, or one attempt (P4).
+#[derive(Debug, Clone)]
+pub(crate) struct Open {
+    pub(crate) transfer: Transfer,
+    /// Since when it waits for a batch.
+    pub(crate) since: Instant,
+    /// How often an attempt failed on chain and named it.
+    pub(crate) blamed: u32,
+    /// It travels without batch mates: it, or its receiver, has failed before.
+    pub(crate) alone: bool,
+}
+
+impl Open {
+    pub(crate) fn new(transfer: Transfer, now: Instant) -> Self {
+        Self {
+            transfer,
+            since: now,
+            blamed: 0,
+            alone: false,
+        }
+    }
+}
