@@ -1,1 +1,47 @@
-//! Placeholder.
+//! A raw JSON-RPC client for NEAR: pooled connections, several endpoints, a circuit breaker for each, and
+//! errors that say what became of the request.
+//!
+//! # Shape
+//! - [`Client`] is what the rest of the program sees: one method per JSON-RPC method (`methods.rs`), one
+//!   connection pool per endpoint, [`Answer`]s that name the endpoint that gave them.
+//! - [`endpoints`] chooses the endpoint, [`breaker`] decides whether it may be used. Both are pure: time is an
+//!   argument and jitter comes from a seed.
+//! - [`Error`] carries a [`Fate`]: the request never left, its outcome is unknown, or a node refused it.
+//! - Answers are lean structs (`views.rs`, `tx.rs`). Unknown fields are skipped and unknown enum variants keep
+//!   their raw JSON text, so a protocol upgrade breaks no parse. Account ids, keys and hashes are strings here;
+//!   this crate does not depend on `near-primitives`.
+//!
+//! # Threads
+//! A [`Client`] belongs to one thread: its state sits in `RefCell`s (it is `!Sync`) and tasks of one current-thread
+//! tokio runtime share it as `Rc<Client>`. There is no lock. Every engine shard has a client, a pool and breakers
+//! of its own. The client does not bound the number of concurrent calls: its caller's windows do.
+//!
+//! # Retries
+//! The client asks another endpoint by itself in exactly one case: when it is certain that no byte of the request
+//! reached a node ([`Fate::NeverLeft`]). Every other retry is the caller's decision.
+#![forbid(unsafe_code)]
+
+pub mod breaker;
+mod client;
+mod config;
+pub mod endpoints;
+mod fate;
+mod invalid_tx;
+mod json;
+mod methods;
+mod request;
+mod tx;
+mod views;
+mod wire;
+
+pub use client::{Answer, Client};
+pub use config::{Config, ConfigError, ENDPOINTS_MAX, Endpoint, Timeouts};
+pub use endpoints::{EndpointHealth, EndpointId, Route};
+pub use fate::{Error, Fate, Refusal};
+pub use invalid_tx::{AccessKeyError, ActionsValidationError, Class, DepositShortfall, InvalidTx};
+pub use request::{BlockRef, SendUntil, WaitUntil};
+pub use tx::{ActionErrorKind, ExecutionResult, ExecutionStatus, FunctionCallError, TxOutcome, TxStatus};
+pub use views::{
+    AccessKey, AccessKeyChange, AccessKeyChanges, AccessKeyInfo, AccessKeyList, Account, Block, CallResult,
+    ChangeCause, Chunk, Permission, ProtocolConfig, Status,
+};
