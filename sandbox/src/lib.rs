@@ -1,1 +1,26 @@
-//! Placeholder.
+//! An embedded single-node NEAR stand-in: it validates real signed transactions and answers as nearcore's JSON-RPC.
+//!
+//! It exists so that newcomers need nothing else and tests need no network. [`Sandbox::start`] runs one in this process;
+//! [`chain::Chain`] is the same chain without clock, thread or I/O. Its answers are held to those of a recorded `neard`
+//! (protocol 84). What it is not: there is no wasm (every contract behaves as the standard NEP-141 token), one shard,
+//! one validator, a constant gas price, no staking, no meta transactions, no merkle proofs, no block signatures, and no
+//! disk: a stopped sandbox is gone.
+
+pub mod chain;
+pub mod config;
+pub mod credentials;
+pub mod gas;
+pub mod pool;
+pub mod server;
+pub mod state;
+pub mod token;
+
+mod methods;
+mod runtime;
+mod views;
+
+pub use config::Config;
+pub use credentials::Credentials;
+pub use methods::{MAX_WAITING, POLLING_TIMEOUT};
+pub use server::{Sandbox, StartError};
+pub use views::{CHAIN_ID, PROTOCOL_VERSION};

@@ -1,0 +1,355 @@
+//! The token contract: NEP-141, NEP-145 and NEP-148 run natively, with the messages and events of the standard contract
+//! (near-contract-standards). Pure: arguments in, result and log out.
+
+use std::fmt::Write as _;
+
+use near_primitives::types::AccountId;
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::value::RawValue;
+
+use crate::gas::{MAX_LOG_BYTES, Work};
+use crate::state::Versioned;
+
+/// yoctoNEAR that registering an account takes: 125 bytes of state. Both bounds of `storage_balance_bounds`.
+pub const STORAGE_DEPOSIT: u128 = 1_250_000_000_000_000_000_000;
+/// Bytes of the contract's state that a registered account takes.
+pub(crate) const ACCOUNT_STORAGE: u64 = 125;
+
+/// An initialised token. Amounts in the token's smallest unit.
+#[derive(Debug)]
+pub(crate) struct Token {
+    /// Balances of registered accounts.
+    pub(crate) balances: Versioned<AccountId, u128>,
+    /// Height of the block that initialised it.
+    pub(crate) created: u64,
+    total_supply: u128,
+    metadata: Box<RawValue>,
+}
+
+/// A call that changes state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) args: &'a [u8],
+    pub(crate) predecessor: &'a AccountId,
+    /// Attached yoctoNEAR.
+    pub(crate) deposit: u128,
+    pub(crate) height: u64,
+}
+
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The contract has no such method.
+    MethodNotFound,
+    /// The contract panicked with this message.
+    Panic(String),
+    /// The machine refused: the message as in an outcome, and as a view shows it.
+    Host(String, String),
+}
+
+/// What a successful call did besides changing balances.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    /// Return value.
+    pub(crate) value: Vec<u8>,
+    /// yoctoNEAR that the contract sends back to its caller.
+    pub(crate) transfer_back: u128,
+    /// Bytes of state the contract grew by.
+    pub(crate) storage: u64,
+    /// A token to install: the call initialised the contract.
+    pub(crate) created: Option<Token>,
+}
+
+type Called = (Work, Result<Done, Fault>);
+
+impl Token {
+    /// A token whose whole supply belongs to `owner`, who is registered.
+    pub(crate) fn new(owner: AccountId, total_supply: u128, metadata: Box<RawValue>, height: u64) -> Self {
+        let mut balances = Versioned::default();
+        balances.set(owner, Some(total_supply));
+        Self { balances, created: height, total_supply, metadata }
+    }
+
+    /// The metadata that `new_default_meta` sets.
+    pub(crate) fn default_metadata() -> Box<RawValue> {
+        const TEXT: &str = r#"{"spec":"ft-1.0.0","name":"Example NEAR fungible token","symbol":"EXAMPLE","icon":"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'%3E%3Ccircle cx='4' cy='4' r='4'/%3E%3C/svg%3E","reference":null,"reference_hash":null,"decimals":24}"#;
+        RawValue::from_string(TEXT.to_owned()).unwrap_or_else(|_| RawValue::NULL.to_owned())
+    }
+
+    fn transfer(&mut self, from: &AccountId, args: TransferArgs, log: &mut String) -> Called {
+        let amount = args.amount.0;
+        if *from == args.receiver_id {
+            return (Work::SelfTransfer, Err(panic("Sender and receiver should be different")));
+        }
+        if amount == 0 {
+            return (Work::NotPositive, Err(panic("The amount should be a positive number")));
+        }
+        let Some(have) = self.balances.get(from).copied() else {
+            return (Work::NotRegistered, Err(not_registered(from)));
+        };
+        let Some(left) = have.checked_sub(amount) else {
+            return (Work::NotEnough, Err(panic("The account doesn't have enough balance")));
+        };
+        let Some(had) = self.balances.get(&args.receiver_id).copied() else {
+            return (Work::NotRegistered, Err(not_registered(&args.receiver_id)));
+        };
+        let Some(has) = had.checked_add(amount) else {
+            return (Work::NotRegistered, Err(panic("Balance overflow")));
+        };
+        event(
+            log,
+            "ft_transfer",
+            &[("old_owner_id", from.as_str()), ("new_owner_id", args.receiver_id.as_str())],
+            amount,
+            args.memo.as_deref(),
+        );
+        self.balances.set(from.clone(), Some(left));
+        self.balances.set(args.receiver_id, Some(has));
+        (Work::Transfer, Ok(Done::default()))
+    }
+
+    fn deposit(&mut self, call: &Call<'_>, args: DepositArgs, log: &mut String) -> Called {
+        let account = args.account_id.unwrap_or_else(|| call.predecessor.clone());
+        let mut done = Done { value: storage_balance(), ..Done::default() };
+        if self.balances.get(&account).is_some() {
+            log.push_str("The account is already registered, refunding the deposit");
+            done.transfer_back = call.deposit;
+            return (Work::AlreadyRegistered, Ok(done));
+        }
+        let Some(rest) = call.deposit.checked_sub(STORAGE_DEPOSIT) else {
+            return (Work::Refused, Err(panic("The attached deposit is less than the minimum storage balance")));
+        };
+        self.balances.set(account, Some(0));
+        done.transfer_back = rest;
+        done.storage = ACCOUNT_STORAGE;
+        (Work::Registered, Ok(done))
+    }
+}
+
+/// Runs a call. What the contract logs is appended to `log` (empty: nothing), even if it fails afterwards.
+pub(crate) fn call(token: Option<&mut Token>, call: &Call<'_>, log: &mut String) -> Called {
+    let (work, result) = dispatch(token, call, log);
+    if log.len() > MAX_LOG_BYTES {
+        let length = log.len();
+        log.clear();
+        let text = format!("The length of a log message {length} exceeds the limit {MAX_LOG_BYTES}");
+        let debug = format!("HostError(TotalLogLengthExceeded {{ length: {length}, limit: {MAX_LOG_BYTES} }})");
+        return (work, Err(Fault::Host(text, debug)));
+    }
+    (work, result)
+}
+
+fn dispatch(token: Option<&mut Token>, call: &Call<'_>, log: &mut String) -> Called {
+    macro_rules! arguments {
+        () => {
+            match parse(call.args) {
+                Ok(args) => args,
+                Err(fault) => return (Work::BadArguments, Err(fault)),
+            }
+        };
+    }
+    match call.method {
+        "ft_transfer" => {
+            let args: TransferArgs = arguments!();
+            let Some(token) = token else { return uninitialized() };
+            if call.deposit != 1 {
+                return one_yocto();
+            }
+            token.transfer(call.predecessor, args, log)
+        }
+        "storage_deposit" => {
+            let args: DepositArgs = arguments!();
+            let Some(token) = token else { return uninitialized() };
+            token.deposit(call, args, log)
+        }
+        "storage_withdraw" => {
+            let args: WithdrawArgs = arguments!();
+            let Some(token) = token else { return uninitialized() };
+            if call.deposit != 1 {
+                return one_yocto();
+            }
+            if token.balances.get(call.predecessor).is_none() {
+                return (Work::Refused, Err(not_registered(call.predecessor)));
+            }
+            if args.amount.is_some_and(|amount| amount.0 > 0) {
+                return (Work::Refused, Err(panic("The amount is greater than the available storage balance")));
+            }
+            (Work::Other, Ok(Done { value: storage_balance(), ..Done::default() }))
+        }
+        "ft_transfer_call" | "storage_unregister" => {
+            let text = format!("{} is not supported by the sandbox's token", call.method);
+            (Work::Refused, Err(Fault::Panic(text)))
+        }
+        "new" | "new_default_meta" => {
+            if call.deposit != 0 {
+                let text = format!("Method {} doesn't accept deposit", call.method);
+                return (Work::Refused, Err(Fault::Panic(text)));
+            }
+            let args: NewArgs = arguments!();
+            if token.is_some() {
+                return (Work::Refused, Err(panic("Already initialized")));
+            }
+            let metadata = match (call.method, args.metadata) {
+                ("new_default_meta", _) => Token::default_metadata(),
+                (_, Some(metadata)) => metadata,
+                (_, None) => return (Work::BadArguments, Err(bad_arguments("missing field `metadata`"))),
+            };
+            event(
+                log,
+                "ft_mint",
+                &[("owner_id", args.owner_id.as_str())],
+                args.total_supply.0,
+                Some("new tokens are minted"),
+            );
+            let created = Some(Token::new(args.owner_id, args.total_supply.0, metadata, call.height));
+            (Work::Registered, Ok(Done { created, storage: ACCOUNT_STORAGE, ..Done::default() }))
+        }
+        _ => match view(token.as_deref(), None, call.method, call.args) {
+            Ok(value) => (Work::Other, Ok(Done { value, ..Done::default() })),
+            Err(fault) => (Work::Other, Err(fault)),
+        },
+    }
+}
+
+/// Runs a reading method on the state after the block at `height`, or on the present one.
+pub(crate) fn view(token: Option<&Token>, height: Option<u64>, method: &str, args: &[u8]) -> Result<Vec<u8>, Fault> {
+    let balance_of = |token: &Token, account: &AccountId| match height {
+        Some(height) => token.balances.at(height, account).copied(),
+        None => token.balances.get(account).copied(),
+    };
+    let initialized = || token.ok_or_else(|| panic("The contract is not initialized"));
+    match method {
+        "ft_balance_of" => {
+            let args: AccountArgs = parse(args)?;
+            Ok(quoted(balance_of(initialized()?, &args.account_id).unwrap_or(0)))
+        }
+        "ft_total_supply" => Ok(quoted(initialized()?.total_supply)),
+        "ft_metadata" => Ok(initialized()?.metadata.get().as_bytes().to_vec()),
+        "storage_balance_of" => {
+            let args: AccountArgs = parse(args)?;
+            Ok(match balance_of(initialized()?, &args.account_id) {
+                Some(_) => storage_balance(),
+                None => b"null".to_vec(),
+            })
+        }
+        "storage_balance_bounds" => {
+            initialized()?;
+            Ok(format!(r#"{{"min":"{STORAGE_DEPOSIT}","max":"{STORAGE_DEPOSIT}"}}"#).into_bytes())
+        }
+        "ft_transfer" | "ft_transfer_call" | "storage_deposit" | "storage_withdraw" | "storage_unregister" | "new"
+        | "new_default_meta" => Err(Fault::Host(
+            "attached_deposit is not allowed in view calls".into(),
+            r#"HostError(ProhibitedInView { method_name: "attached_deposit" })"#.into(),
+        )),
+        _ => Err(Fault::MethodNotFound),
+    }
+}
+
+#[derive(Deserialize)]
+struct TransferArgs {
+    receiver_id: AccountId,
+    amount: U128,
+    #[serde(default)]
+    memo: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct DepositArgs {
+    #[serde(default)]
+    account_id: Option<AccountId>,
+    /// Both bounds are equal, so a deposit is never more than registration takes: with or without it, the rest goes back.
+    #[serde(default, rename = "registration_only")]
+    _registration_only: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct WithdrawArgs {
+    #[serde(default)]
+    amount: Option<U128>,
+}
+
+#[derive(Deserialize)]
+struct AccountArgs {
+    account_id: AccountId,
+}
+
+#[derive(Deserialize)]
+struct NewArgs {
+    owner_id: AccountId,
+    total_supply: U128,
+    #[serde(default)]
+    metadata: Option<Box<RawValue>>,
+}
+
+/// A decimal string, as the SDK's `U128`.
+struct U128(u128);
+
+impl<'de> Deserialize<'de> for U128 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl de::Visitor<'_> for Text {
+            type Value = U128;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<U128, E> {
+                text.parse().map(U128).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(args: &'a [u8]) -> Result<T, Fault> {
+    serde_json::from_slice(args).map_err(|error| bad_arguments(&error.to_string()))
+}
+
+fn bad_arguments(error: &str) -> Fault {
+    Fault::Panic(format!("Failed to deserialize input from JSON. Error: `{error}`"))
+}
+
+fn panic(text: &str) -> Fault {
+    Fault::Panic(text.to_owned())
+}
+
+fn not_registered(account: &AccountId) -> Fault {
+    Fault::Panic(format!("The account {account} is not registered"))
+}
+
+fn uninitialized() -> Called {
+    (Work::Refused, Err(panic("The contract is not initialized")))
+}
+
+fn one_yocto() -> Called {
+    (Work::Refused, Err(panic("Requires attached deposit of exactly 1 yoctoNEAR")))
+}
+
+fn quoted(amount: u128) -> Vec<u8> {
+    format!("\"{amount}\"").into_bytes()
+}
+
+fn storage_balance() -> Vec<u8> {
+    format!(r#"{{"total":"{STORAGE_DEPOSIT}","available":"0"}}"#).into_bytes()
+}
+
+/// Appends a NEP-297 event of NEP-141. Account ids need no escaping; a memo does.
+fn event(log: &mut String, name: &str, accounts: &[(&str, &str)], amount: u128, memo: Option<&str>) {
+    #[derive(Serialize)]
+    #[serde(transparent)]
+    struct Memo<'a>(&'a str);
+    log.push_str(r#"EVENT_JSON:{"standard":"nep141","version":"1.0.0","event":""#);
+    log.push_str(name);
+    log.push_str(r#"","data":[{"#);
+    for (field, account) in accounts {
+        let _ = write!(log, r#""{field}":"{account}","#);
+    }
+    let _ = write!(log, r#""amount":"{amount}""#);
+    if let Some(memo) = memo
+        && let Ok(memo) = serde_json::to_string(&Memo(memo))
+    {
+        log.push_str(r#","memo":"#);
+        log.push_str(&memo);
+    }
+    log.push_str("}]}");
+}
