@@ -1,2 +1,9 @@
-//! Placeholder.
-fn main() {}
+//! The `keyshard` command.
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    keyshard::cli::main()
+}

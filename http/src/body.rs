@@ -1,0 +1,108 @@
+//! Reads request bodies within bounds of size, time and memory.
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+
+use crate::service::Service;
+
+/// Largest body, as in the Node service.
+pub(crate) const MAX_BYTES: usize = 10 * 1024 * 1024;
+/// Of a body that is too large, this much more is read and thrown away, so that an honest client gets to see its 413
+/// instead of a reset connection.
+const MAX_DISCARDED: usize = 8 * 1024 * 1024;
+/// Most bytes of bodies in memory at once, over all threads: about 25 of the largest, each of which takes a few times its
+/// size while it is parsed.
+const MAX_BYTES_IN_MEMORY: usize = 256 * 1024 * 1024;
+
+/// Why there is no body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyError {
+    /// More than [`MAX_BYTES`].
+    TooLarge,
+    /// It did not arrive in time.
+    Slow,
+    /// Too many bodies in memory.
+    Busy,
+    /// The connection broke or its framing is wrong.
+    Broken,
+}
+
+/// A body, and its place in the memory budget.
+pub(crate) struct Body<'a> {
+    pub(crate) bytes: Bytes,
+    _reserved: Reserved<'a>,
+}
+
+/// Reads a whole body.
+pub(crate) async fn read<'a>(service: &'a Service, body: Incoming) -> Result<Body<'a>, BodyError> {
+    let limit = service.http().body_timeout;
+    tokio::time::timeout(limit, collect(service, body)).await.unwrap_or(Err(BodyError::Slow))
+}
+
+async fn collect<'a>(service: &'a Service, mut body: Incoming) -> Result<Body<'a>, BodyError> {
+    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if declared > MAX_BYTES + MAX_DISCARDED {
+        return Err(BodyError::TooLarge);
+    }
+    if declared > MAX_BYTES {
+        return Err(discard(body, 0).await);
+    }
+    let mut reserved = Reserved { budget: &service.shared.body_bytes, bytes: 0 };
+    reserved.grow_to(declared)?;
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+        let length = first.len() + rest.len() + data.len();
+        if length > MAX_BYTES {
+            drop((first, rest, reserved));
+            return Err(discard(body, length - MAX_BYTES).await);
+        }
+        reserved.grow_to(length)?;
+        if first.is_empty() && rest.is_empty() {
+            first = data;
+            continue;
+        }
+        if rest.is_empty() {
+            rest.reserve(declared.max(length));
+            rest.extend_from_slice(&std::mem::take(&mut first));
+        }
+        rest.extend_from_slice(&data);
+    }
+    let bytes = if rest.is_empty() { first } else { rest.freeze() };
+    Ok(Body { bytes, _reserved: reserved })
+}
+
+/// Reads on without keeping anything, for a while.
+async fn discard(mut body: Incoming, mut discarded: usize) -> BodyError {
+    while let Some(Ok(frame)) = body.frame().await {
+        discarded += frame.data_ref().map_or(0, Bytes::len);
+        if discarded > MAX_DISCARDED {
+            break;
+        }
+    }
+    BodyError::TooLarge
+}
+
+/// Bytes taken from the memory budget, given back at the end.
+struct Reserved<'a> {
+    budget: &'a AtomicUsize,
+    bytes: usize,
+}
+
+impl Reserved<'_> {
+    fn grow_to(&mut self, bytes: usize) -> Result<(), BodyError> {
+        let more = bytes.saturating_sub(self.bytes);
+        let before = self.budget.fetch_add(more, Relaxed);
+        self.bytes += more;
+        if before + more > MAX_BYTES_IN_MEMORY { Err(BodyError::Busy) } else { Ok(()) }
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.budget.fetch_sub(self.bytes, Relaxed);
+    }
+}

@@ -1,0 +1,296 @@
+//! The `keyshard` command line.
+use std::{env, net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use keyshard_sandbox::Sandbox;
+
+use crate::{
+    config::Config,
+    dev,
+    env::Env,
+    log,
+    run::{Stop, run},
+};
+
+/// Pays out fungible tokens (NEP-141) on NEAR: takes transfers over HTTP, lands each of them exactly once.
+///
+/// New here? `keyshard dev` starts everything on this machine and prints the requests to try.
+#[derive(Parser)]
+#[command(name = "keyshard", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A NEAR sandbox and the service in one process, ready to pay: for trying it out and for development
+    ///
+    /// The sandbox lives in memory: accounts, keys, token and receivers are made at the start and gone at the end.
+    /// Transfers are answered once executed; WAIT_UNTIL=Final waits for finality. Other environment variables of
+    /// `keyshard serve` count here as well, except those that name a node, accounts or keys.
+    Dev(Dev),
+    /// The service alone, configured by environment variables
+    #[command(after_long_help = SERVE_HELP)]
+    Serve,
+    /// The sandbox alone: a NEAR node in memory that answers JSON-RPC
+    #[command(name = "sandbox")]
+    SandboxNode(SandboxNode),
+}
+
+#[derive(clap::Args)]
+struct Dev {
+    /// Port of the API; 0 takes any free one [default: PORT, else 3000]
+    #[arg(long)]
+    port: Option<u16>,
+    #[command(flatten)]
+    chain: Chain,
+}
+
+#[derive(clap::Args)]
+struct SandboxNode {
+    #[command(flatten)]
+    chain: Chain,
+    /// Write address, accounts and keys as JSON to this file, readable by this user alone
+    #[arg(long, value_name = "FILE")]
+    write_credentials: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct Chain {
+    /// Port of the sandbox's JSON-RPC; 0 takes any free one
+    #[arg(long, default_value_t = 3030)]
+    rpc_port: u16,
+    /// Milliseconds between two blocks
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    block_ms: u64,
+    /// Full-access keys of the paying account: more keys, more transactions at a time
+    #[arg(long, default_value_t = 12)]
+    keys: usize,
+    /// Accounts user1.test.near, user2.test.near, .. that are registered with the token
+    #[arg(long, default_value_t = 100)]
+    receivers: usize,
+    /// No gas limit a block: for measuring what is in front of the node
+    #[arg(long)]
+    unlimited: bool,
+}
+
+impl Chain {
+    fn config(&self) -> keyshard_sandbox::Config {
+        keyshard_sandbox::Config {
+            rpc_port: self.rpc_port,
+            block_ms: self.block_ms,
+            keys: self.keys,
+            receivers: self.receivers,
+            unlimited: self.unlimited,
+            ..keyshard_sandbox::Config::default()
+        }
+    }
+}
+
+const SERVE_HELP: &str = "\
+Environment variables, also from .env (NEAR_ENV=sandbox) or .env.testnet in the current directory; the environment wins.
+
+Needed:
+  MASTER_ACCOUNT                 account that pays
+  MASTER_ACCOUNT_PRIVATE_KEYS    its full-access keys: comma-separated or a JSON array
+                                 (or one key as MASTER_ACCOUNT_PRIVATE_KEY)
+  FT_CONTRACT                    token contract (NEP-141)
+NEAR:
+  NEAR_ENV                       sandbox, or testnet (default)
+  NODE_URL                       JSON-RPC address [http://localhost:3030, or https://rpc.testnet.fastnear.com]
+  RPC_URLS                       several of them, comma-separated; instead of NODE_URL
+  RPC_HEADERS                    JSON object of headers for every call
+  FASTNEAR_API_KEY               for addresses that contain fastnear.com
+  WAIT_UNTIL                     when callers are answered: Included, ExecutedOptimistic, IncludedFinal,
+                                 Executed, Final [Final]
+  STORAGE_DEPOSIT                auto: register receivers that need it; never [auto]
+  STORAGE_MIN_DEPOSIT            yoctoNEAR for a registration [what the token asks for]
+  SKIP_STORAGE_CHECK             true: do not ask, always deposit [false]
+HTTP:
+  HOST, PORT                     where to listen [127.0.0.1, 3000]. There is no authentication:
+                                 keep it on this machine or behind something that has one
+  CORS_ALLOW_ORIGINS             origins of browsers, comma-separated, or * [*]
+  REQUEST_TIMEOUT_MS             then a waiting caller is told 202 [SERVER_TIMEOUT_MS, at least 60000]
+  SERVER_TIMEOUT_MS              longest stop of a client that reads its answer [60000]
+  HTTP_THREADS                   front-end threads [half of the cores]
+Engine:
+  MAX_PENDING_JOBS               transfers accepted and open; more get 503 [100000]
+  BATCH_WINDOW_MS                longest wait for batch mates while the keys are busy [100]
+  MAX_BATCH_SIZE                 transfers in a transaction [what the chain allows]
+  MAX_ACTIONS_PER_TX             actions in a transaction [what the chain allows]
+  MAX_IN_FLIGHT_PER_KEY          transactions of one key at a time [8]
+                                 (SANDBOX_ or TESTNET_MAX_IN_FLIGHT_PER_KEY wins on its network)
+  JOB_MAX_ATTEMPTS               failures on chain before a transfer is given up [5]
+  JOB_RETRY_BASE_MS              pause after such a failure, times the attempts [500]
+  SHARDS                         shard threads [by cores and keys]
+  SETTLED_KEPT                   settled transfers that can still be asked for [1000000]
+  DRAIN_TIMEOUT_MS               longest wait at shutdown for what was accepted [30000]
+Log:
+  LOG_LEVEL                      trace, debug, info, warn, error, fatal, silent [info]
+  NODE_ENV                       production: JSON lines";
+
+/// Parses the arguments of this process and does what they say.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        None => Cli::command().print_help().map_err(Failure::from),
+        Some(Command::Dev(dev)) => start_dev(&dev),
+        Some(Command::Serve) => serve(),
+        Some(Command::SandboxNode(node)) => sandbox(&node),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(error.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Failure = Box<dyn std::error::Error>;
+
+fn serve() -> Result<(), Failure> {
+    log::start(&Env::of_process())?;
+    tracing::info!("Loading configuration");
+    let config = Config::from_env(&Env::with_file(&env::current_dir()?)?)?;
+    runtime()?.block_on(run(config, |_| {}))?;
+    Ok(())
+}
+
+fn start_dev(dev: &Dev) -> Result<(), Failure> {
+    let mut settings = Env::of_process();
+    log::start(&settings)?;
+    let sandbox = start_sandbox(&dev.chain)?;
+    if let Some(port) = dev.port {
+        settings.set("PORT", port.to_string());
+    }
+    dev::configure(&mut settings, sandbox.credentials());
+    let config = Config::from_env(&settings)?;
+    let credentials = sandbox.credentials().clone();
+    let banner = |address: SocketAddr| say(&dev::banner(address, &credentials));
+    runtime()?.block_on(run(config, banner))?;
+    sandbox.stop();
+    Ok(())
+}
+
+fn sandbox(node: &SandboxNode) -> Result<(), Failure> {
+    log::start(&Env::of_process())?;
+    runtime()?.block_on(async {
+        let mut stop = Stop::new()?;
+        let sandbox = start_sandbox(&node.chain)?;
+        if let Some(path) = &node.write_credentials {
+            let written = sandbox.credentials().write_to(path);
+            written.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        }
+        say(&dev::sandbox_banner(sandbox.credentials(), node.write_credentials.as_deref()));
+        stop.wait().await;
+        sandbox.stop();
+        Ok(())
+    })
+}
+
+fn start_sandbox(chain: &Chain) -> Result<Sandbox, Failure> {
+    use keyshard_sandbox::StartError::Listen;
+    match Sandbox::start(chain.config()) {
+        Ok(sandbox) => Ok(sandbox),
+        Err(Listen { address, source }) if source.kind() == std::io::ErrorKind::AddrInUse => {
+            Err(format!("{address} is taken by another program: choose another port for the sandbox with --rpc-port")
+                .into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Everything on this thread waits; the work is done elsewhere.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the command prints")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "this is where a command says why it failed")]
+fn complain(error: &dyn std::error::Error) {
+    eprintln!("keyshard: {error}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        let dev = match parse("keyshard dev --port 0 --rpc-port 0 --keys 3 --receivers 5 --block-ms 50 --unlimited")
+            .unwrap()
+            .command
+        {
+            Some(Command::Dev(dev)) => dev,
+            _ => panic!("not dev"),
+        };
+        assert_eq!((dev.port, dev.chain.rpc_port, dev.chain.keys, dev.chain.receivers), (Some(0), 0, 3, 5));
+        assert!(dev.chain.config().unlimited && dev.chain.config().block_ms == 50);
+        let node = match parse("keyshard sandbox --write-credentials c.json").unwrap().command {
+            Some(Command::SandboxNode(node)) => node,
+            _ => panic!("not sandbox"),
+        };
+        assert_eq!((node.chain.rpc_port, node.chain.keys, node.chain.block_ms), (3030, 12, 600));
+        assert_eq!(node.write_credentials, Some("c.json".into()));
+        assert!(matches!(parse("keyshard serve").unwrap().command, Some(Command::Serve)));
+        assert!(parse("keyshard").unwrap().command.is_none());
+        for bad in ["keyshard dev --port 70000", "keyshard dev --block-ms 0", "keyshard run", "keyshard serve x"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_help_names_every_variable_that_is_read() {
+        let sources = [include_str!("config.rs"), include_str!("log.rs")];
+        for name in [
+            "NEAR_ENV",
+            "NODE_URL",
+            "RPC_URLS",
+            "RPC_HEADERS",
+            "FASTNEAR_API_KEY",
+            "MASTER_ACCOUNT",
+            "MASTER_ACCOUNT_PRIVATE_KEYS",
+            "MASTER_ACCOUNT_PRIVATE_KEY",
+            "FT_CONTRACT",
+            "WAIT_UNTIL",
+            "SKIP_STORAGE_CHECK",
+            "STORAGE_DEPOSIT",
+            "STORAGE_MIN_DEPOSIT",
+            "MAX_PENDING_JOBS",
+            "JOB_MAX_ATTEMPTS",
+            "JOB_RETRY_BASE_MS",
+            "MAX_ACTIONS_PER_TX",
+            "BATCH_WINDOW_MS",
+            "MAX_BATCH_SIZE",
+            "MAX_IN_FLIGHT_PER_KEY",
+            "SERVER_TIMEOUT_MS",
+            "REQUEST_TIMEOUT_MS",
+            "CORS_ALLOW_ORIGINS",
+            "HTTP_THREADS",
+            "SHARDS",
+            "SETTLED_KEPT",
+            "DRAIN_TIMEOUT_MS",
+            "LOG_LEVEL",
+            "NODE_ENV",
+            "HOST",
+            "PORT",
+        ] {
+            assert!(SERVE_HELP.contains(name), "{name}");
+            assert!(
+                name == "NEAR_ENV" || sources.iter().any(|source| source.contains(&format!("\"{name}\""))),
+                "{name}"
+            );
+        }
+    }
+}

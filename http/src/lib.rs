@@ -1,0 +1,27 @@
+//! The HTTP front end and the `keyshard` command: the drop-in API of the Node.js service over the Keyshard engine.
+//!
+//! One thread, one listener, one runtime, one way into the engine: see [`server`]. A request goes through `router`,
+//! `send_ft` (body, [`validate`], engine, answer) or `transfers` (everything that can be asked).
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod config;
+pub mod cors;
+pub mod env;
+pub mod env_file;
+pub mod keys;
+pub mod log;
+pub mod run;
+pub mod server;
+pub mod validate;
+
+mod body;
+mod dev;
+mod io;
+mod json;
+mod metrics;
+mod process;
+mod router;
+mod send_ft;
+mod service;
+mod transfers;

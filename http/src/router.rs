@@ -1,0 +1,207 @@
+//! From a request to its handler: paths as Express matches them (any case, one slash at the end allowed).
+use std::{borrow::Cow, convert::Infallible, rc::Rc, time::Instant};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use crate::{
+    json::{Answer, answer, error},
+    send_ft,
+    service::Service,
+    transfers,
+};
+
+/// What a path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Route<'a> {
+    Root,
+    Health,
+    SendFt,
+    /// A transfer by its id.
+    Job(Cow<'a, str>),
+    /// Transfers by the hash of their transaction.
+    Transaction(Cow<'a, str>),
+    MetricsJobs,
+    MetricsBatching,
+    Metrics,
+    /// None of them, or none with this method.
+    Unmatched,
+}
+
+/// Longest path that an error repeats.
+const MAX_SHOWN: usize = 200;
+const KEEP_ALIVE: HeaderValue = HeaderValue::from_static("timeout=15");
+
+impl<'a> Route<'a> {
+    /// The names of the routes in the metrics, by [`Route::index`].
+    pub(crate) const NAMES: [&'static str; 9] = [
+        "/",
+        "/health",
+        "/send-ft",
+        "/transfer/:jobId",
+        "/transfer/tx/:txHash",
+        "/metrics/jobs",
+        "/metrics/batching",
+        "/metrics",
+        "unmatched",
+    ];
+
+    /// Its place in [`Route::NAMES`].
+    pub(crate) fn index(&self) -> usize {
+        match self {
+            Self::Root => 0,
+            Self::Health => 1,
+            Self::SendFt => 2,
+            Self::Job(_) => 3,
+            Self::Transaction(_) => 4,
+            Self::MetricsJobs => 5,
+            Self::MetricsBatching => 6,
+            Self::Metrics => 7,
+            Self::Unmatched => 8,
+        }
+    }
+
+    fn of(method: &Method, path: &'a str) -> Self {
+        let route = Self::of_path(path);
+        let wanted: &[Method] = if route == Self::SendFt { &[Method::POST] } else { &[Method::GET, Method::HEAD] };
+        if wanted.contains(method) { route } else { Self::Unmatched }
+    }
+
+    fn of_path(path: &'a str) -> Self {
+        if path == "/send-ft" {
+            return Self::SendFt;
+        }
+        let Some(path) = path.strip_prefix('/') else { return Self::Unmatched };
+        if path.is_empty() {
+            return Self::Root;
+        }
+        let mut segments = [""; 3];
+        let mut count = 0;
+        for segment in path.strip_suffix('/').unwrap_or(path).split('/') {
+            if count == segments.len() || segment.is_empty() {
+                return Self::Unmatched;
+            }
+            segments[count] = segment;
+            count += 1;
+        }
+        let is = |index: usize, name: &str| segments[index].eq_ignore_ascii_case(name);
+        match count {
+            1 if is(0, "health") => Self::Health,
+            1 if is(0, "send-ft") => Self::SendFt,
+            1 if is(0, "metrics") => Self::Metrics,
+            2 if is(0, "metrics") && is(1, "jobs") => Self::MetricsJobs,
+            2 if is(0, "metrics") && is(1, "batching") => Self::MetricsBatching,
+            2 if is(0, "transfer") => Self::Job(decode(segments[1])),
+            3 if is(0, "transfer") && is(1, "tx") => Self::Transaction(decode(segments[2])),
+            _ => Self::Unmatched,
+        }
+    }
+}
+
+fn decode(segment: &str) -> Cow<'_, str> {
+    percent_encoding::percent_decode_str(segment).decode_utf8_lossy()
+}
+
+/// Answers one request.
+pub(crate) async fn respond(service: Rc<Service>, request: Request<Incoming>) -> Result<Answer, Infallible> {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let uri = request.uri().clone();
+    let headers = request.headers();
+    // Only what the cross-origin rules look at outlives the request.
+    let mut seen = http::HeaderMap::new();
+    for name in [header::ORIGIN, header::ACCESS_CONTROL_REQUEST_HEADERS] {
+        if let Some(value) = headers.get(&name) {
+            seen.insert(name, value.clone());
+        }
+    }
+    let mut answer = if method == Method::OPTIONS {
+        let mut answer = Answer::new(Full::new(Bytes::new()));
+        *answer.status_mut() = StatusCode::NO_CONTENT;
+        answer
+    } else {
+        let route = Route::of(&method, uri.path());
+        let answer = handle(&service, &route, request).await;
+        service.stats.record(&method, &route, answer.status(), started.elapsed());
+        answer
+    };
+    service.http().cors.apply(&method, &seen, answer.headers_mut());
+    if !answer.headers().contains_key(header::CONNECTION) {
+        answer.headers_mut().insert(http::HeaderName::from_static("keep-alive"), KEEP_ALIVE);
+    }
+    Ok(answer)
+}
+
+async fn handle(service: &Service, route: &Route<'_>, request: Request<Incoming>) -> Answer {
+    match route {
+        Route::Root => {
+            let text = "NEAR Fungible Token Claiming Service is running!";
+            answer(StatusCode::OK, HeaderValue::from_static("text/html; charset=utf-8"), text)
+        }
+        Route::Health => transfers::health(service),
+        Route::SendFt => send_ft::send_ft(service, request).await,
+        Route::Job(id) => transfers::job(service, id),
+        Route::Transaction(hash) => transfers::transaction(service, hash),
+        Route::MetricsJobs => transfers::counts(service),
+        Route::MetricsBatching => transfers::batching(service),
+        Route::Metrics => transfers::metrics(service),
+        Route::Unmatched => {
+            let path: String = request.uri().path().chars().take(MAX_SHOWN).collect();
+            error(StatusCode::NOT_FOUND, &format!("Cannot {} {path}", request.method()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        for (method, path, route) in [
+            ("GET", "/", Route::Root),
+            ("HEAD", "/health", Route::Health),
+            ("GET", "/HEALTH/", Route::Health),
+            ("POST", "/health", Route::Unmatched),
+            ("POST", "/send-ft", Route::SendFt),
+            ("POST", "/Send-FT/", Route::SendFt),
+            ("GET", "/send-ft", Route::Unmatched),
+            ("GET", "/transfer/x", Route::Job("x".into())),
+            ("GET", "/transfer/a%2Fb/", Route::Job("a/b".into())),
+            ("GET", "/transfer/tx", Route::Job("tx".into())),
+            ("GET", "/transfer/", Route::Unmatched),
+            ("GET", "/transfer", Route::Unmatched),
+            ("GET", "/Transfer/TX/AbC", Route::Transaction("AbC".into())),
+            ("GET", "/transfer/tx/a/b", Route::Unmatched),
+            ("GET", "/metrics", Route::Metrics),
+            ("GET", "/metrics/jobs", Route::MetricsJobs),
+            ("GET", "/metrics/batching/", Route::MetricsBatching),
+            ("GET", "//health", Route::Unmatched),
+            ("GET", "/health//", Route::Unmatched),
+            ("GET", "*", Route::Unmatched),
+            ("PURGE", "/health", Route::Unmatched),
+        ] {
+            assert_eq!(Route::of(&method.parse().unwrap(), path), route, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn every_route_has_its_own_name() {
+        let routes = [
+            "/",
+            "/health",
+            "/send-ft",
+            "/transfer/x",
+            "/transfer/tx/x",
+            "/metrics/jobs",
+            "/metrics/batching",
+            "/metrics",
+            "?",
+        ];
+        for (index, path) in routes.into_iter().enumerate() {
+            assert_eq!(Route::of_path(path).index(), index, "{path}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Runs the service: listen, connect to NEAR, serve, and end without losing anything.
+use std::{io, net::SocketAddr, time::Duration};
+
+use keyshard_engine::{Drained, Engine, StartError};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::{
+    config::Config,
+    server::{BindError, Server},
+};
+
+/// Most hashes of open transactions that are logged at the end.
+const MAX_HASHES_SHOWN: usize = 100;
+/// What a shell reports for a program that Ctrl-C ended.
+const INTERRUPTED: i32 = 130;
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It cannot listen.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The engine does not start.
+    #[error(transparent)]
+    Engine(#[from] StartError),
+    /// The system refuses something that is always there.
+    #[error("cannot handle signals: {0}")]
+    Signals(#[from] io::Error),
+}
+
+/// Serves until SIGTERM or Ctrl-C; a second signal ends the process at once. `ready` is called once transfers are accepted.
+pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), RunError> {
+    let mut stop = Stop::new()?;
+    let Config { http, engine, drain_timeout, notes } = config;
+    for note in notes {
+        tracing::warn!("{note}");
+    }
+    let mut server = Server::start(http)?;
+    let address = server.address();
+    tracing::info!(%address, "HTTP server listening");
+    let started = tokio::select! {
+        started = Engine::start(engine) => Some(started?),
+        () = stop.wait() => None,
+    };
+    let engine = match started {
+        Some((engine, doors)) => {
+            tracing::info!("NEAR connection initialized successfully");
+            server.attach(engine.clone(), doors);
+            tracing::info!("Server ready to accept requests");
+            ready(address);
+            stop.wait().await;
+            Some(engine)
+        }
+        None => None,
+    };
+    tracing::warn!("Received shutdown signal, shutting down gracefully");
+    // From here on nobody waits for this task to notice a signal.
+    tokio::spawn(async move {
+        stop.wait().await;
+        std::process::exit(INTERRUPTED);
+    });
+    shut_down(server, engine, drain_timeout).await;
+    Ok(())
+}
+
+async fn shut_down(server: Server, engine: Option<Engine>, limit: Duration) {
+    server.stop_accepting();
+    let drained = match engine {
+        Some(engine) => Some(engine.drain(limit).await),
+        None => None,
+    };
+    server.close().await;
+    tracing::info!("HTTP server closed");
+    match drained {
+        Some(Drained { open, hashes }) if open > 0 => {
+            let shown = &hashes[..hashes.len().min(MAX_HASHES_SHOWN)];
+            tracing::warn!(
+                open,
+                transactions = hashes.len(),
+                hashes = shown.join(","),
+                "not everything settled before DRAIN_TIMEOUT_MS: look these transactions up before paying again"
+            );
+        }
+        _ => tracing::info!("every accepted transfer is settled"),
+    }
+}
+
+/// SIGTERM or SIGINT.
+pub(crate) struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    pub(crate) async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

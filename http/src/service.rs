@@ -1,0 +1,108 @@
+//! What the handlers of one front-end thread share, and what all threads share.
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use keyshard_engine::{Door, Engine, NewTransfer, Refused, Ticket};
+use tokio::sync::watch;
+
+use crate::{config::Http, json::Iso, metrics::Stats};
+
+/// How far a shutdown has come. It only moves forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Taking connections and requests.
+    Serving,
+    /// No new connections; running requests are waited for.
+    Draining,
+    /// Whoever still waits is answered now.
+    Closing,
+}
+
+/// What all front-end threads share.
+pub(crate) struct Shared {
+    pub(crate) http: Http,
+    /// Set once, when the engine is ready.
+    pub(crate) engine: OnceLock<Engine>,
+    /// One for each thread.
+    pub(crate) stats: Box<[Arc<Stats>]>,
+    /// Open connections.
+    pub(crate) connections: AtomicUsize,
+    /// Bytes of request bodies in memory.
+    pub(crate) body_bytes: AtomicUsize,
+    pub(crate) started: Instant,
+    pub(crate) started_at: Iso,
+}
+
+/// What the handlers of one thread share.
+pub(crate) struct Service {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) stats: Arc<Stats>,
+    /// This thread's own view of the phase: nothing on the request path is shared with other threads.
+    pub(crate) phase: watch::Sender<Phase>,
+    door: RefCell<Option<Door>>,
+}
+
+/// Why transfers are not accepted.
+pub(crate) enum Rejected {
+    /// The engine is not ready yet.
+    Starting,
+    Refused(Refused),
+}
+
+impl Service {
+    pub(crate) fn new(shared: Arc<Shared>, thread: usize) -> Self {
+        let stats = Arc::clone(&shared.stats[thread]);
+        Self { shared, stats, phase: watch::Sender::new(Phase::Serving), door: RefCell::new(None) }
+    }
+
+    /// From now on transfers can be accepted.
+    pub(crate) fn open(&self, door: Door) {
+        self.door.replace(Some(door));
+    }
+
+    pub(crate) fn http(&self) -> &Http {
+        &self.shared.http
+    }
+
+    /// The engine, once it is ready.
+    pub(crate) fn engine(&self) -> Option<&Engine> {
+        self.shared.engine.get()
+    }
+
+    /// Hands all transfers of a request to the engine, or none.
+    pub(crate) fn submit(&self, transfers: Vec<NewTransfer>) -> Result<(&Engine, Ticket), Rejected> {
+        let mut door = self.door.borrow_mut();
+        let (Some(engine), Some(door)) = (self.engine(), door.as_mut()) else { return Err(Rejected::Starting) };
+        let ticket = door.submit(transfers).map_err(Rejected::Refused)?;
+        Ok((engine, ticket))
+    }
+
+    /// Returns when nobody may be kept waiting any longer.
+    pub(crate) async fn closing(&self) {
+        // An error means that the sender is gone, which is the end as well.
+        let _ = self.phase.subscribe().wait_for(|phase| *phase == Phase::Closing).await;
+    }
+}
+
+/// Counts one up while it lives.
+pub(crate) struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    /// `None` if there are `limit` already.
+    pub(crate) fn below(counter: &'a AtomicUsize, limit: usize) -> Option<Self> {
+        let counted = Self(counter);
+        (counter.fetch_add(1, Relaxed) < limit).then_some(counted)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
