@@ -1,6 +1,16 @@
-//! What the outside may see of a transfer.
+//! What the outside may see of a transfer: a concurrent map, written by the shards, read by the doors.
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+use crossbeam::queue::SegQueue;
+use dashmap::DashMap;
+use keyshard_shard::{BatchId, CryptoHash, Instant, Level, News, TransferId};
 use near_primitives::types::AccountId;
 use uuid::Uuid;
+
+use crate::door::{NewTransfer, Waiting};
 
 /// The states of a transfer. They only move forward (P7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +37,11 @@ impl JobStatus {
             Self::Finalized => "finalized",
             Self::Failed => "failed",
         }
+    }
+
+    /// Whether it stays so for ever.
+    pub fn is_settled(self) -> bool {
+        matches!(self, Self::Finalized | Self::Failed)
     }
 }
 
@@ -74,4 +89,221 @@ pub struct Counts {
     pub finalized: u64,
     /// [`JobStatus::Failed`]
     pub failed: u64,
+}
+
+/// What the board keeps of a transfer.
+struct Entry {
+    created_at: Instant,
+    updated_at: Instant,
+    status: JobStatus,
+    receiver: AccountId,
+    amount: u128,
+    memo: Option<Box<str>>,
+    attempts: u32,
+    sent: Option<(CryptoHash, BatchId)>,
+    level: Option<Level>,
+    last_error: Option<Box<str>>,
+    /// Who waits for it; gone once it is answerable.
+    waiting: Option<Arc<Waiting>>,
+}
+
+/// The board.
+pub(crate) struct Board {
+    jobs: DashMap<TransferId, Entry, foldhash::fast::RandomState>,
+    by_hash: DashMap<CryptoHash, Vec<TransferId>, foldhash::fast::RandomState>,
+    counts: [AtomicU64; 5],
+    /// Settled ones, oldest first.
+    settled: SegQueue<TransferId>,
+    settled_count: AtomicUsize,
+    settled_kept: usize,
+    wait_until: Level,
+    clock: crate::clock::Clock,
+}
+
+impl Board {
+    pub(crate) fn new(wait_until: Level, settled_kept: usize, clock: crate::clock::Clock) -> Self {
+        Self {
+            jobs: DashMap::default(),
+            by_hash: DashMap::default(),
+            counts: Default::default(),
+            settled: SegQueue::new(),
+            settled_count: AtomicUsize::new(0),
+            settled_kept,
+            wait_until,
+            clock,
+        }
+    }
+
+    /// A door took it in.
+    pub(crate) fn accepted(&self, id: Uuid, new: &NewTransfer, waiting: &Arc<Waiting>) {
+        let now = self.clock.now();
+        let entry = Entry {
+            created_at: now,
+            updated_at: now,
+            status: JobStatus::Queued,
+            receiver: new.receiver.clone(),
+            amount: new.amount,
+            memo: new.memo.as_deref().map(Into::into),
+            attempts: 0,
+            sent: None,
+            level: None,
+            last_error: None,
+            waiting: Some(waiting.clone()),
+        };
+        self.jobs.insert(TransferId(id.as_u128()), entry);
+        self.count(JobStatus::Queued).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A shard has news of these. Returns how many of them settled with it.
+    pub(crate) fn tell(&self, ids: &[TransferId], news: &News) -> usize {
+        let now = self.clock.now();
+        for id in ids {
+            let Some(mut entry) = self.jobs.get_mut(id) else { continue };
+            let before = entry.sent;
+            self.apply(&mut entry, news, now);
+            drop(entry);
+            if let (News::Signed { .. }, Some((hash, _))) = (news, before) {
+                self.unlink(&hash, id);
+            }
+        }
+        match news {
+            News::Signed { hash, .. } => {
+                self.by_hash.insert(*hash, ids.to_vec());
+                0
+            }
+            News::Finalized | News::Failed { .. } => {
+                self.retire(ids);
+                ids.len()
+            }
+            News::Reached { .. } | News::Delayed { .. } => 0,
+        }
+    }
+
+    fn apply(&self, entry: &mut Entry, news: &News, now: Instant) {
+        assert!(!entry.status.is_settled(), "P7: news of a transfer that has settled: {news:?}");
+        entry.updated_at = now;
+        match news {
+            News::Signed { hash, batch, .. } => {
+                entry.sent = Some((*hash, *batch));
+                entry.level = None;
+                entry.attempts += 1;
+                self.advance(entry, JobStatus::Processing);
+            }
+            News::Reached { level } => {
+                entry.level = Some(*level);
+                entry.last_error = None;
+                if *level >= Level::ExecutedOptimistic {
+                    self.advance(entry, JobStatus::Submitted);
+                }
+                if *level >= self.wait_until {
+                    Self::answerable(entry);
+                }
+            }
+            News::Finalized => {
+                entry.level = Some(Level::Final);
+                entry.last_error = None;
+                self.advance(entry, JobStatus::Finalized);
+                Self::answerable(entry);
+            }
+            News::Failed { reason } => {
+                entry.last_error = Some(reason.clone());
+                self.advance(entry, JobStatus::Failed);
+                Self::answerable(entry);
+            }
+            News::Delayed { reason } => entry.last_error = Some(reason.clone()),
+        }
+    }
+
+    /// Statuses only move forward: one that is behind is no news.
+    fn advance(&self, entry: &mut Entry, status: JobStatus) {
+        if status > entry.status {
+            self.count(entry.status).fetch_sub(1, Ordering::Relaxed);
+            self.count(status).fetch_add(1, Ordering::Relaxed);
+            entry.status = status;
+        }
+    }
+
+    fn answerable(entry: &mut Entry) {
+        if let Some(waiting) = entry.waiting.take() {
+            waiting.one_is_answerable();
+        }
+    }
+
+    /// Remembers the settled ones, and forgets the oldest above the bound.
+    fn retire(&self, ids: &[TransferId]) {
+        for id in ids {
+            self.settled.push(*id);
+        }
+        let mut count = self.settled_count.fetch_add(ids.len(), Ordering::Relaxed) + ids.len();
+        while count > self.settled_kept {
+            let Some(oldest) = self.settled.pop() else { break };
+            count = self.settled_count.fetch_sub(1, Ordering::Relaxed) - 1;
+            if let Some((id, entry)) = self.jobs.remove(&oldest) {
+                self.count(entry.status).fetch_sub(1, Ordering::Relaxed);
+                if let Some((hash, _)) = entry.sent {
+                    self.unlink(&hash, &id);
+                }
+            }
+        }
+    }
+
+    fn unlink(&self, hash: &CryptoHash, id: &TransferId) {
+        if let Some(mut ids) = self.by_hash.get_mut(hash) {
+            ids.retain(|other| other != id);
+        }
+        self.by_hash.remove_if(hash, |_, ids| ids.is_empty());
+    }
+
+    pub(crate) fn job(&self, id: Uuid) -> Option<Job> {
+        let id = TransferId(id.as_u128());
+        self.jobs.get(&id).map(|entry| entry.job(id))
+    }
+
+    pub(crate) fn jobs_by_hash(&self, hash: &CryptoHash) -> Vec<Job> {
+        let ids = self.by_hash.get(hash).map(|ids| ids.clone()).unwrap_or_default();
+        ids.into_iter().filter_map(|id| self.jobs.get(&id).map(|entry| entry.job(id))).collect()
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let [queued, processing, submitted, finalized, failed] =
+            [0, 1, 2, 3, 4].map(|i: usize| self.counts[i].load(Ordering::Relaxed));
+        Counts { queued, processing, submitted, finalized, failed }
+    }
+
+    /// Hashes of the transactions that carry transfers which have not settled. Walks the whole board: for the end only.
+    pub(crate) fn open_hashes(&self) -> Vec<String> {
+        let mut hashes: Vec<CryptoHash> = self
+            .jobs
+            .iter()
+            .filter(|entry| !entry.status.is_settled())
+            .filter_map(|entry| entry.sent.map(|(hash, _)| hash))
+            .collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        hashes.iter().map(ToString::to_string).collect()
+    }
+
+    fn count(&self, status: JobStatus) -> &AtomicU64 {
+        &self.counts[status as usize]
+    }
+}
+
+impl Entry {
+    fn job(&self, id: TransferId) -> Job {
+        Job {
+            id: Uuid::from_u128(id.0),
+            created_at_ms: self.created_at.as_millis(),
+            status: self.status,
+            receiver: self.receiver.clone(),
+            amount: self.amount,
+            memo: self.memo.clone(),
+            attempts: self.attempts,
+            batch_id: self.sent.map(|(_, batch)| batch.to_string()),
+            last_error: self.last_error.clone(),
+            tx_hash: self.sent.map(|(hash, _)| hash.to_string()),
+            submitted_at_ms: self.sent.map(|(_, batch)| batch.at.as_millis()),
+            updated_at_ms: self.updated_at.as_millis(),
+            execution_status: self.level.map(Level::as_str),
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What the engine must be told to start, and why it may refuse to.
 use std::time::Duration;
 
-use keyshard_shard::Level;
+use keyshard_shard::{Level, StoragePolicy};
 use near_crypto::SecretKey;
 use near_primitives::types::AccountId;
 
@@ -41,17 +41,6 @@ pub struct Config {
     pub shards: Option<usize>,
     /// Settled transfers that stay known in memory; the oldest are forgotten first.
     pub settled_kept: usize,
-}
-
-/// What is done about receivers that are not registered with the token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StoragePolicy {
-    /// Ask the token; put a `storage_deposit` in front of the first transfer to an unregistered receiver.
-    Auto,
-    /// Do not ask; put a `storage_deposit` in front of every transfer's receiver once a transaction (the token refunds needless ones).
-    Always,
-    /// Never pay for storage: a transfer to an unregistered receiver fails.
-    Never,
 }
 
 /// Why the engine does not start. Each text says what is wrong and what to do about it.

@@ -1,6 +1,22 @@
 //! The way in: one door for each front-end thread.
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+};
+
+use atomic_waker::AtomicWaker;
+use keyshard_shard::{Transfer, TransferId};
 use near_primitives::types::AccountId;
+use rtrb::Producer;
 use uuid::Uuid;
+
+use crate::{
+    Shared,
+    ring::{self, Bell, PIECE_MAX, Piece},
+};
 
 /// One transfer as a client asks for it, already validated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,20 +47,87 @@ pub enum Refused {
 
 /// The way in for one front-end thread. Owns the producing ends of that thread's rings, hence `&mut` and not `Clone`.
 pub struct Door {
-    _private: (),
+    shared: Arc<Shared>,
+    /// One ring a key.
+    producers: Vec<Producer<Piece>>,
+    /// By key: its weight in the rendezvous, and the bell of its shard.
+    weights: Vec<u64>,
+    bells: Vec<Bell>,
+    /// By key: pieces of the request at hand. Kept to spare the allocation.
+    wanted: Vec<usize>,
 }
 
 impl Door {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        producers: Vec<Producer<Piece>>,
+        weights: Vec<u64>,
+        bells: Vec<Bell>,
+    ) -> Self {
+        let wanted = vec![0; producers.len()];
+        Self { shared, producers, weights, bells, wanted }
+    }
+
     /// Accepts all transfers of one request, or none of them.
     pub fn submit(&mut self, transfers: Vec<NewTransfer>) -> Result<Ticket, Refused> {
-        let _ = transfers;
-        unimplemented!()
+        let requested = transfers.len();
+        let limit = self.shared.max_pending;
+        // Counted before the look at `draining`: a drain sets that first and counts then, so it sees this request or
+        // this request sees it.
+        let pending = self.shared.pending.fetch_add(requested, Ordering::SeqCst);
+        let refuse = |why| {
+            self.shared.uncount(requested);
+            Err(why)
+        };
+        if self.shared.draining.load(Ordering::SeqCst) {
+            return refuse(Refused::Draining);
+        }
+        if requested > limit.saturating_sub(pending) {
+            return refuse(Refused::Full { pending, requested, limit });
+        }
+        let ids: Vec<Uuid> = transfers.iter().map(|_| Uuid::new_v4()).collect();
+        // A request goes to one key, whole; a larger one is cut into pieces that are hashed one by one.
+        let keys: Vec<usize> =
+            ids.chunks(PIECE_MAX).map(|piece| ring::rendezvous(&self.weights, piece[0].as_u128())).collect();
+        self.wanted.fill(0);
+        for key in &keys {
+            self.wanted[*key] += 1;
+        }
+        // Only this door pushes into its rings, so the room that is seen here stays.
+        if self.wanted.iter().zip(&self.producers).any(|(wanted, producer)| *wanted > producer.slots()) {
+            return refuse(Refused::Full { pending, requested, limit });
+        }
+
+        let ticket = Ticket { ids, waiting: Arc::new(Waiting::new(requested)) };
+        let mut transfers = ticket.ids.iter().zip(transfers).map(|(id, new)| {
+            self.shared.board.accepted(*id, &new, &ticket.waiting);
+            let memo = new.memo.map(String::into_boxed_str);
+            Transfer { id: TransferId(id.as_u128()), receiver: new.receiver, amount: new.amount, memo }
+        });
+        for key in &keys {
+            let piece = if requested == 1 {
+                transfers.next().map(Piece::One)
+            } else {
+                Some(Piece::Many(transfers.by_ref().take(PIECE_MAX).collect()))
+            };
+            if let Some(piece) = piece {
+                assert!(self.producers[*key].push(piece).is_ok(), "a ring lost the room it had shown");
+            }
+        }
+        for (key, wanted) in self.wanted.iter().enumerate() {
+            if *wanted > 0 {
+                self.bells[key].ring();
+            }
+        }
+        drop(transfers);
+        Ok(ticket)
     }
 }
 
 /// What a request holds while its transfers are on their way. Dropping it changes nothing for the transfers.
 pub struct Ticket {
     ids: Vec<Uuid>,
+    waiting: Arc<Waiting>,
 }
 
 impl Ticket {
@@ -54,8 +137,31 @@ impl Ticket {
     }
 
     /// Returns when every transfer of the request is answerable: executed as far as `Config::wait_until` asks, or
-    /// settled. Cancel-safe, so it may be raced against a time-out and awaited again.
+    /// settled. Cancel-safe, so it may be raced against a time-out and awaited again; one task at a time.
     pub async fn answerable(&self) {
-        unimplemented!()
+        std::future::poll_fn(|context| {
+            self.waiting.waker.register(context.waker());
+            if self.waiting.open.load(Ordering::Acquire) == 0 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+/// How many transfers of a request are not answerable yet, and who waits for that.
+pub(crate) struct Waiting {
+    open: AtomicUsize,
+    waker: AtomicWaker,
+}
+
+impl Waiting {
+    fn new(open: usize) -> Self {
+        Self { open: AtomicUsize::new(open), waker: AtomicWaker::new() }
+    }
+
+    /// One more is answerable. The board calls this once a transfer.
+    pub(crate) fn one_is_answerable(&self) {
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.waker.wake();
+        }
     }
 }

@@ -1,4 +1,13 @@
-//! What the engine says about itself.
+//! What the engine says about itself: each shard reports now and then, readers merge the reports.
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use keyshard_shard::{Condition as ShardCondition, Instant, Shard, Stats};
+use parking_lot::Mutex;
+
+use crate::courier::Courier;
 
 /// Numbers of the batching since start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -9,6 +18,10 @@ pub struct Batching {
     pub batches: u64,
     /// Transfers that wait for a batch now.
     pub waiting: usize,
+    /// Transactions whose end is not known yet.
+    pub in_flight: usize,
+    /// Transactions that were proven dead, so that their transfers were signed anew.
+    pub deaths: u64,
     /// The bounds in force: most transfers in one transaction.
     pub max_batch: usize,
     /// Longest wait for batch mates, in milliseconds.
@@ -18,7 +31,7 @@ pub struct Batching {
 /// Something that keeps transfers from going out. They stay accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
-    /// A stable word: `not-enough-tokens`, `not-enough-near`, `token-unavailable`, `no-final-block`, `key-refused`, ...
+    /// A stable word: `not-enough-tokens`, `not-enough-near`, `token-unavailable`, `no-final-block`, `key-refused`.
     pub name: &'static str,
     /// For a person: what it is and what to do.
     pub detail: String,
@@ -31,7 +44,7 @@ pub struct Endpoint {
     pub name: String,
     /// `closed`, `open` or `half-open`, the worst of all shards.
     pub breaker: &'static str,
-    /// Height of its last final block that was seen.
+    /// Height of its latest block that was seen.
     pub height: u64,
 }
 
@@ -42,6 +55,103 @@ pub struct Health {
     pub conditions: Vec<Condition>,
     /// The nodes it uses.
     pub endpoints: Vec<Endpoint>,
-    /// Height of the last final block it knows.
+    /// Height of the last block it knows.
     pub final_height: u64,
+}
+
+/// Where one shard reports. Nothing on the path of a transfer waits for it: the shard writes at most every
+/// [`REPORT_EVERY`], readers only copy.
+#[derive(Default)]
+pub(crate) struct Report {
+    last_us: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default, Clone)]
+struct Inner {
+    stats: Stats,
+    full_batch: usize,
+    conditions: Vec<ShardCondition>,
+    endpoints: Vec<keyshard_rpc::EndpointHealth>,
+}
+
+const REPORT_EVERY: Duration = Duration::from_millis(100);
+
+impl Report {
+    pub(crate) fn update(&self, shard: &Shard, courier: &Courier, now: Instant) {
+        let last = Instant::from_micros(self.last_us.load(Ordering::Relaxed));
+        if now.since(last) < REPORT_EVERY {
+            return;
+        }
+        self.last_us.store(now.as_micros(), Ordering::Relaxed);
+        let conditions = shard.conditions(now);
+        let endpoints = courier.endpoints();
+        let mut inner = self.inner.lock();
+        for condition in conditions.iter().filter(|condition| !inner.conditions.contains(condition)) {
+            let Condition { name, detail } = describe(condition);
+            tracing::warn!(condition = name, "{detail}");
+        }
+        *inner = Inner { stats: shard.stats(), full_batch: shard.full_batch(), conditions, endpoints };
+    }
+}
+
+fn describe(condition: &ShardCondition) -> Condition {
+    let (name, detail) = match condition {
+        ShardCondition::NotEnoughTokens(why) => ("not-enough-tokens", why.to_string()),
+        ShardCondition::NotEnoughNear(why) => {
+            ("not-enough-near", format!("the account lacks NEAR for gas and deposits, send NEAR to it: {why}"))
+        }
+        ShardCondition::TokenUnavailable(why) => ("token-unavailable", format!("the token does not answer: {why}")),
+        ShardCondition::StaleHead => (
+            "no-final-block",
+            "no node shows a final block young enough to sign against; transfers wait until one does".to_owned(),
+        ),
+        ShardCondition::KeyRefused { public_key, why } => {
+            ("key-refused", format!("the node refuses access key {public_key}, it rests: {why}"))
+        }
+    };
+    Condition { name, detail }
+}
+
+pub(crate) fn batching(reports: &[std::sync::Arc<Report>], linger: Duration) -> Batching {
+    let mut batching = Batching { linger_ms: linger.as_millis() as u64, ..Batching::default() };
+    for report in reports {
+        let Inner { stats, full_batch, .. } = report.inner.lock().clone();
+        batching.transfers += stats.transfers_signed;
+        batching.batches += stats.batches_signed;
+        batching.waiting += stats.waiting;
+        batching.in_flight += stats.attempts;
+        batching.deaths += stats.deaths;
+        batching.max_batch = batching.max_batch.max(full_batch);
+    }
+    batching
+}
+
+pub(crate) fn health(reports: &[std::sync::Arc<Report>]) -> Health {
+    let mut health = Health::default();
+    for report in reports {
+        let Inner { conditions, endpoints, .. } = report.inner.lock().clone();
+        for condition in conditions.iter().map(describe) {
+            if !health.conditions.contains(&condition) {
+                health.conditions.push(condition);
+            }
+        }
+        for (i, seen) in endpoints.into_iter().enumerate() {
+            let height = seen.latest_height.unwrap_or_default();
+            health.final_height = health.final_height.max(height);
+            let breaker = seen.breaker.as_str();
+            match health.endpoints.get_mut(i) {
+                Some(endpoint) => {
+                    endpoint.height = endpoint.height.max(height);
+                    endpoint.breaker = worse(endpoint.breaker, breaker);
+                }
+                None => health.endpoints.push(Endpoint { name: seen.name, breaker, height }),
+            }
+        }
+    }
+    health
+}
+
+fn worse(a: &'static str, b: &'static str) -> &'static str {
+    ["open", "half-open"].into_iter().find(|state| a == *state || b == *state).unwrap_or("closed")
 }

@@ -1,23 +1,86 @@
 //! The engine: takes transfers at its doors, lands each of them on NEAR exactly once, tells what became of them.
-pub mod board;
-pub mod config;
-pub mod door;
-pub mod health;
+//!
+//! Every decision about money is made by the pure state machine in [`keyshard_shard`]; this crate gives it threads
+//! ([`worker`](self)), rings, a way to the nodes and a board for the outside. See `ARCHITECTURE.md`.
+mod board;
+mod clock;
+mod config;
+mod courier;
+mod door;
+mod health;
+mod ring;
+mod start;
+mod worker;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use crossbeam::utils::CachePadded;
+use keyshard_shard::{AccessKey, Input, Settings, Shard};
+use tokio::sync::Notify;
+use uuid::Uuid;
 
 pub use board::{Counts, Job, JobStatus};
-pub use config::{Config, StartError, StoragePolicy};
+pub use config::{Config, StartError};
 pub use door::{Door, NewTransfer, Refused, Ticket};
 pub use health::{Batching, Condition, Endpoint, Health};
 pub use keyshard_rpc as rpc;
-pub use keyshard_shard::Level;
+pub use keyshard_shard::{Level, StoragePolicy};
 
-use std::{sync::Arc, time::Duration};
-use uuid::Uuid;
+use board::Board;
+use clock::Clock;
+use courier::Courier;
+use health::Report;
+use ring::Bell;
+use start::Preflight;
+use worker::Worker;
 
-/// A running engine. Cheap to clone; all clones are the same engine.
+/// A running engine. Cheap to clone; all clones are the same engine, and it stops with the last of them.
 #[derive(Clone)]
-pub struct Engine {
-    _inner: Arc<()>,
+pub struct Engine(Arc<Running>);
+
+/// What threads share. Nothing here is locked on the path of a transfer but the map's own shards.
+pub(crate) struct Shared {
+    pub(crate) board: Board,
+    /// Transfers accepted and not settled.
+    pub(crate) pending: CachePadded<AtomicUsize>,
+    pub(crate) max_pending: usize,
+    pub(crate) draining: AtomicBool,
+    stopped: AtomicBool,
+    /// Told when nothing is pending while draining.
+    empty: Notify,
+}
+
+impl Shared {
+    /// So many transfers settled, or were not accepted after all.
+    pub(crate) fn uncount(&self, transfers: usize) {
+        if transfers == 0 {
+            return;
+        }
+        let before = self.pending.fetch_sub(transfers, Ordering::SeqCst);
+        assert!(before >= transfers, "more transfers settled than were accepted");
+        if before == transfers && self.draining.load(Ordering::SeqCst) {
+            self.empty.notify_waiters();
+        }
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+}
+
+struct Running {
+    shared: Arc<Shared>,
+    reports: Vec<Arc<Report>>,
+    bells: Vec<Bell>,
+    threads: Vec<JoinHandle<()>>,
+    linger: Duration,
 }
 
 /// What [`Engine::drain`] left behind.
@@ -32,46 +95,163 @@ pub struct Drained {
 impl Engine {
     /// Checks the configuration against the node, starts the shard threads, opens one door for every
     /// front-end thread. Must run inside a tokio runtime.
-    pub async fn start(config: Config) -> Result<(Engine, Vec<Door>), StartError> {
-        let _ = config;
-        unimplemented!()
+    pub async fn start(mut config: Config) -> Result<(Engine, Vec<Door>), StartError> {
+        let preflight = start::preflight(&mut config).await?;
+        let clock = Clock::new();
+        let shared = Arc::new(Shared {
+            board: Board::new(config.wait_until, config.settled_kept, clock),
+            pending: CachePadded::new(AtomicUsize::new(0)),
+            max_pending: config.max_pending,
+            draining: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            empty: Notify::new(),
+        });
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        let key_count = preflight.keys.len();
+        let shards = config.shards.unwrap_or((cores.len() / 2).max(1)).clamp(1, key_count);
+
+        let bells: Vec<Bell> = (0..shards).map(|_| Bell::default()).collect();
+        let reports: Vec<Arc<Report>> = (0..shards).map(|_| Arc::default()).collect();
+        let weights: Vec<u64> = preflight.keys.iter().map(|key| ring::weight(key.public_key())).collect();
+        let key_bells: Vec<Bell> = (0..key_count).map(|key| bells[key % shards].clone()).collect();
+        let mesh = ring::mesh(config.doors, key_count);
+        let doors = mesh
+            .producers
+            .into_iter()
+            .map(|producers| Door::new(shared.clone(), producers, weights.clone(), key_bells.clone()))
+            .collect();
+
+        let Preflight { keys, limits, head, epoch, storage, storage_deposit } = preflight;
+        let mut parts: Vec<(Vec<AccessKey>, Vec<_>)> = (0..shards).map(|_| Default::default()).collect();
+        for (i, (key, rings)) in keys.into_iter().zip(mesh.consumers).enumerate() {
+            parts[i % shards].0.push(key);
+            parts[i % shards].1.extend(rings);
+        }
+        // Pinning helps only where every thread can have a core of its own.
+        let pin = cores.len() > shards + config.doors;
+        let mut running = Running { shared, reports, bells, threads: Vec::new(), linger: config.linger };
+        for (index, (keys, rings)) in parts.into_iter().enumerate() {
+            let settings = Settings {
+                account: config.account.clone(),
+                token: config.token.clone(),
+                wait_until: config.wait_until,
+                storage,
+                storage_deposit,
+                window: config.window,
+                max_actions: config.max_actions.unwrap_or(usize::MAX),
+                max_batch: config.max_batch.unwrap_or(usize::MAX),
+                linger: config.linger,
+                max_attempts: config.max_attempts,
+                retry_base: config.retry_base,
+                index,
+                shards,
+                seed: Uuid::new_v4().as_u128() as u64,
+            };
+            let mut rpc = config.rpc.clone();
+            rpc.seed = settings.seed;
+            let (bell, report) = (running.bells[index].clone(), running.reports[index].clone());
+            let (shared, epoch) = (running.shared.clone(), epoch.clone());
+            let core = pin.then(|| cores[index]);
+            let body = move || {
+                if let Some(core) = core
+                    && !core_affinity::set_for_current(core)
+                {
+                    tracing::warn!(shard = index, "the shard's thread could not be pinned to a core");
+                }
+                let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                    Ok(runtime) => runtime,
+                    Err(error) => panic!("shard {index}: no runtime: {error}"),
+                };
+                let local = tokio::task::LocalSet::new();
+                local.block_on(&runtime, async move {
+                    let client = match keyshard_rpc::Client::new(rpc) {
+                        Ok(client) => client,
+                        Err(error) => panic!("shard {index}: no client: {error}"),
+                    };
+                    let courier = Courier::new(client, settings.account.clone(), settings.token.clone(), bell.clone());
+                    let mut shard = Shard::new(settings, limits, keys);
+                    shard.handle(clock.now(), Input::Head(head));
+                    courier.follow(epoch);
+                    Worker { shard, courier, rings, bell, clock, shared, report }.run().await;
+                });
+            };
+            let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(or_abort(body))?;
+            running.threads.push(thread);
+        }
+        Ok((Engine(Arc::new(running)), doors))
     }
 
     /// A transfer by its id, while the engine still remembers it.
     pub fn job(&self, id: Uuid) -> Option<Job> {
-        let _ = id;
-        unimplemented!()
+        self.0.shared.board.job(id)
     }
 
-    /// All transfers that this transaction (base58 hash) carries, in request order.
+    /// All transfers whose last transaction is this one (base58 hash), in the order of its actions.
     pub fn jobs_by_hash(&self, hash: &str) -> Vec<Job> {
-        let _ = hash;
-        unimplemented!()
+        hash.parse().map(|hash| self.0.shared.board.jobs_by_hash(&hash)).unwrap_or_default()
     }
 
     /// How many remembered transfers are in each status.
     pub fn counts(&self) -> Counts {
-        unimplemented!()
+        self.0.shared.board.counts()
     }
 
     /// Accepted transfers that have not settled.
     pub fn pending(&self) -> usize {
-        unimplemented!()
+        self.0.shared.pending.load(Ordering::Relaxed)
     }
 
     /// What the batching achieved so far.
     pub fn batching(&self) -> Batching {
-        unimplemented!()
+        health::batching(&self.0.reports, self.0.linger)
     }
 
     /// What hinders the engine now, if anything, and how its endpoints are.
     pub fn health(&self) -> Health {
-        unimplemented!()
+        health::health(&self.0.reports)
     }
 
     /// Refuses new transfers from now on and waits until everything accepted has settled, or until `limit` is over.
     pub async fn drain(&self, limit: Duration) -> Drained {
-        let _ = limit;
-        unimplemented!()
+        let shared = &self.0.shared;
+        shared.draining.store(true, Ordering::SeqCst);
+        let empty = async {
+            loop {
+                let told = shared.empty.notified();
+                tokio::pin!(told);
+                // Listening before looking, so that the last one cannot slip through.
+                told.as_mut().enable();
+                if shared.pending.load(Ordering::SeqCst) == 0 {
+                    return;
+                }
+                told.await;
+            }
+        };
+        let _ = tokio::time::timeout(limit, empty).await;
+        let open = self.pending();
+        let hashes = if open == 0 { Vec::new() } else { shared.board.open_hashes() };
+        Drained { open, hashes }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::Release);
+        self.bells.iter().for_each(Bell::ring);
+        for thread in self.threads.drain(..) {
+            // A shard's panic has aborted the process already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A broken promise ends the process, at once and as a whole: going on with a shard less would leave its transfers
+/// hanging, and whatever broke may be wrong everywhere.
+fn or_abort(body: impl FnOnce() + Send + 'static) -> impl FnOnce() + Send + 'static {
+    move || {
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err() {
+            tracing::error!("a shard broke a promise; the process ends here");
+            std::process::abort();
+        }
     }
 }

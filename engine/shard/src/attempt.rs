@@ -183,9 +183,7 @@ impl Attempt {
         match status.execution {
             Execution::Success if is_final => {
                 self.reach(Level::Final);
-                Next::Landed {
-                    gas_burnt: status.gas_burnt,
-                }
+                Next::Landed { gas_burnt: status.gas_burnt }
             }
             Execution::Failed { index, failure } if is_final => Next::Failed { index, failure },
             // Final-looking, but not FINAL: a reorganisation may still undo it.
@@ -236,16 +234,13 @@ impl Attempt {
                 // A node that no longer holds the blocks in which this could have run cannot testify.
                 let remembers = fate.earliest_height <= self.reference_height;
                 match fate.key_nonce {
-                    Some(key_nonce) if remembers && key_nonce >= self.nonce => Next::Dead(Proof::Overtaken {
-                        key_nonce,
-                        final_height: fate.final_height,
-                    }),
+                    Some(key_nonce) if remembers && key_nonce >= self.nonce => {
+                        Next::Dead(Proof::Overtaken { key_nonce, final_height: fate.final_height })
+                    }
                     _ if remembers
                         && fate.final_height > self.reference_height.saturating_add(rules.validity_blocks) =>
                     {
-                        Next::Dead(Proof::Expired {
-                            final_height: fate.final_height,
-                        })
+                        Next::Dead(Proof::Expired { final_height: fate.final_height })
                     }
                     _ => self.pause(Ask::Send, rules),
                 }
@@ -276,47 +271,24 @@ mod tests {
     use super::*;
     use crate::{Transfer, TransferId, batch::Plan, tx};
 
-    const RULES: Rules = Rules {
-        wait_until: Level::Final,
-        validity_blocks: 100,
-        random: 0,
-    };
+    const RULES: Rules = Rules { wait_until: Level::Final, validity_blocks: 100, random: 0 };
 
     fn attempt() -> Attempt {
         let open = Open::new(
-            Transfer {
-                id: TransferId(1),
-                receiver: "user.near".parse().unwrap(),
-                amount: 1,
-                memo: None,
-            },
+            Transfer { id: TransferId(1), receiver: "user.near".parse().unwrap(), amount: 1, memo: None },
             Instant::from_micros(0),
         );
-        let plan = Plan {
-            transfers: vec![open],
-            steps: vec![Step::Pay(0)],
-            amount: 1,
-        };
-        let signed = tx::Signed {
-            hash: CryptoHash::default(),
-            bytes: Arc::from([0u8; 4]),
-        };
+        let plan = Plan { transfers: vec![open], steps: vec![Step::Pay(0)], amount: 1 };
+        let signed = tx::Signed { hash: CryptoHash::default(), bytes: Arc::from([0u8; 4]) };
         Attempt::new(0, 50, signed, 1_000, plan, 1)
     }
 
     fn status(level: Option<Level>, execution: Execution) -> Reply {
-        Reply::Status(Status {
-            level,
-            execution,
-            gas_burnt: Some(7),
-        })
+        Reply::Status(Status { level, execution, gas_burnt: Some(7) })
     }
 
     fn failed() -> Execution {
-        Execution::Failed {
-            index: Some(0),
-            failure: Failure::Execution("no".into()),
-        }
+        Execution::Failed { index: Some(0), failure: Failure::Execution("no".into()) }
     }
 
     fn refused(refusal: Refusal) -> Reply {
@@ -324,13 +296,7 @@ mod tests {
     }
 
     fn fate(key_nonce: Option<u64>, final_height: u64, known: Known) -> Reply {
-        Reply::Fate(Fate {
-            key_nonce,
-            final_height,
-            earliest_height: 0,
-            known,
-            endpoint: 0,
-        })
+        Reply::Fate(Fate { key_nonce, final_height, earliest_height: 0, known, endpoint: 0 })
     }
 
     fn pauses(next: &Next) -> Option<Ask> {
@@ -343,25 +309,13 @@ mod tests {
     #[test]
     fn nothing_a_node_says_before_final_ends_an_attempt() {
         use Level::{Executed, ExecutedOptimistic, Included, IncludedFinal};
-        for level in [
-            None,
-            Some(Included),
-            Some(ExecutedOptimistic),
-            Some(IncludedFinal),
-            Some(Executed),
-        ] {
-            for execution in [
-                Execution::Pending,
-                Execution::Success,
-                failed(),
-                Execution::Invalid("InvalidNonce".into()),
-            ] {
+        for level in [None, Some(Included), Some(ExecutedOptimistic), Some(IncludedFinal), Some(Executed)] {
+            for execution in
+                [Execution::Pending, Execution::Success, failed(), Execution::Invalid("InvalidNonce".into())]
+            {
                 for asked in [Ask::Send, Ask::Status(Level::Final), Ask::Fate] {
                     let next = attempt().answered(asked, status(level, execution.clone()), &RULES);
-                    assert!(
-                        matches!(next, Next::Ask(_) | Next::Pause(..)),
-                        "{level:?} {execution:?}: {next:?}"
-                    );
+                    assert!(matches!(next, Next::Ask(_) | Next::Pause(..)), "{level:?} {execution:?}: {next:?}");
                 }
             }
         }
@@ -410,10 +364,7 @@ mod tests {
             (Refusal::NotEnoughNear("".into()), Ask::Send),
         ] {
             let mut attempt = attempt();
-            assert_eq!(
-                pauses(&attempt.answered(Ask::Send, refused(refusal), &RULES)),
-                Some(then)
-            );
+            assert_eq!(pauses(&attempt.answered(Ask::Send, refused(refusal), &RULES)), Some(then));
             assert_eq!(attempt.avoid, Some(3));
         }
     }
@@ -421,12 +372,7 @@ mod tests {
     /// The table of P4: nonce of the attempt is 50, its reference height 1,000, validity 100 blocks.
     #[test]
     fn proofs() {
-        let overtaken = |key_nonce, final_height| {
-            Some(Proof::Overtaken {
-                key_nonce,
-                final_height,
-            })
-        };
+        let overtaken = |key_nonce, final_height| Some(Proof::Overtaken { key_nonce, final_height });
         let expired = |final_height| Some(Proof::Expired { final_height });
         for (key_nonce, final_height, known, expected) in [
             (Some(49), 1_050, Known::No, None),
@@ -442,34 +388,22 @@ mod tests {
             let next = attempt().answered(Ask::Fate, fate(key_nonce, final_height, known.clone()), &RULES);
             match expected {
                 Some(proof) => assert_eq!(next, Next::Dead(proof)),
-                None => assert!(
-                    matches!(next, Next::Pause(..)),
-                    "{key_nonce:?} {final_height} {known:?}: {next:?}"
-                ),
+                None => assert!(matches!(next, Next::Pause(..)), "{key_nonce:?} {final_height} {known:?}: {next:?}"),
             }
         }
     }
 
     #[test]
     fn a_node_that_forgot_the_blocks_proves_nothing() {
-        let forgetful = Fate {
-            key_nonce: Some(99),
-            final_height: 9_999,
-            earliest_height: 1_001,
-            known: Known::No,
-            endpoint: 0,
-        };
+        let forgetful =
+            Fate { key_nonce: Some(99), final_height: 9_999, earliest_height: 1_001, known: Known::No, endpoint: 0 };
         let next = attempt().answered(Ask::Fate, Reply::Fate(forgetful), &RULES);
         assert_eq!(pauses(&next), Some(Ask::Send));
     }
 
     #[test]
     fn a_known_transaction_is_followed_whatever_the_nonce_says() {
-        let known = Known::Yes(Status {
-            level: Some(Level::Final),
-            execution: Execution::Success,
-            gas_burnt: None,
-        });
+        let known = Known::Yes(Status { level: Some(Level::Final), execution: Execution::Success, gas_burnt: None });
         let next = attempt().answered(Ask::Fate, fate(Some(99), 9_999, known), &RULES);
         assert_eq!(next, Next::Landed { gas_burnt: None });
     }
@@ -477,29 +411,15 @@ mod tests {
     #[test]
     fn levels_are_climbed_one_by_one() {
         let mut attempt = attempt();
-        let next = attempt.answered(
-            Ask::Send,
-            status(Some(Level::ExecutedOptimistic), Execution::Success),
-            &RULES,
-        );
+        let next = attempt.answered(Ask::Send, status(Some(Level::ExecutedOptimistic), Execution::Success), &RULES);
         assert_eq!(next, Next::Ask(Ask::Status(Level::Final)));
         assert_eq!(attempt.reached, Some(Level::ExecutedOptimistic));
 
-        let rules = Rules {
-            wait_until: Level::Executed,
-            ..RULES
-        };
-        let next = attempt.answered(
-            Ask::Send,
-            status(Some(Level::ExecutedOptimistic), Execution::Success),
-            &rules,
-        );
+        let rules = Rules { wait_until: Level::Executed, ..RULES };
+        let next = attempt.answered(Ask::Send, status(Some(Level::ExecutedOptimistic), Execution::Success), &rules);
         assert_eq!(next, Next::Ask(Ask::Status(Level::Executed)));
 
-        let rules = Rules {
-            wait_until: Level::Included,
-            ..RULES
-        };
+        let rules = Rules { wait_until: Level::Included, ..RULES };
         let next = attempt.answered(Ask::Send, status(Some(Level::Included), Execution::Pending), &rules);
         assert_eq!(next, Next::Ask(Ask::Status(Level::ExecutedOptimistic)));
     }

@@ -26,10 +26,7 @@ impl Bounds {
     /// Transfers in a full transaction when none needs a deposit.
     pub(crate) fn full(&self) -> usize {
         let gas = self.chain.max_total_prepaid_gas / self.gas_transfer.max(1);
-        self.max_transfers
-            .min(self.actions())
-            .min(usize::try_from(gas).unwrap_or(usize::MAX))
-            .max(1)
+        self.max_transfers.min(self.actions()).min(usize::try_from(gas).unwrap_or(usize::MAX)).max(1)
     }
 
     fn actions(&self) -> usize {
@@ -148,12 +145,8 @@ mod tests {
     fn queue(n: u128, receiver: impl Fn(u128) -> String) -> VecDeque<Open> {
         (0..n)
             .map(|i| {
-                let transfer = Transfer {
-                    id: TransferId(i),
-                    receiver: receiver(i).parse().unwrap(),
-                    amount: 10,
-                    memo: None,
-                };
+                let transfer =
+                    Transfer { id: TransferId(i), receiver: receiver(i).parse().unwrap(), amount: 10, memo: None };
                 Open::new(transfer, Instant::from_micros(0))
             })
             .collect()
@@ -164,12 +157,7 @@ mod tests {
         let mut queue = queue(130, |i| format!("user{i}.near"));
         let plan = plan(&mut queue, &bounds(), |_| false);
         assert_eq!(plan.transfers.len(), 100);
-        assert!(
-            plan.transfers
-                .iter()
-                .enumerate()
-                .all(|(i, open)| open.transfer.id.0 == i as u128)
-        );
+        assert!(plan.transfers.iter().enumerate().all(|(i, open)| open.transfer.id.0 == i as u128));
         assert_eq!(queue.len(), 30);
         assert_eq!(plan.actions(&bounds()).len(), 100);
     }
@@ -178,41 +166,21 @@ mod tests {
     fn one_deposit_a_receiver_stands_right_before_its_first_transfer() {
         let mut queue = queue(4, |i| format!("user{}.near", i % 2));
         let plan = plan(&mut queue, &bounds(), |receiver| receiver.as_str() == "user1.near");
-        assert_eq!(
-            plan.steps,
-            [
-                Step::Pay(0),
-                Step::Register(1),
-                Step::Pay(1),
-                Step::Pay(2),
-                Step::Pay(3)
-            ]
-        );
+        assert_eq!(plan.steps, [Step::Pay(0), Step::Register(1), Step::Pay(1), Step::Pay(2), Step::Pay(3)]);
     }
 
     #[test]
     fn actions_count_deposits_and_a_pair_is_not_split() {
         let mut queue = queue(60, |i| format!("user{i}.near"));
-        let bounds = Bounds {
-            max_actions: 5,
-            ..bounds()
-        };
+        let bounds = Bounds { max_actions: 5, ..bounds() };
         let plan = plan(&mut queue, &bounds, |_| true);
         assert_eq!((plan.transfers.len(), plan.steps.len()), (2, 4));
     }
 
     #[test]
     fn gas_bounds_a_batch() {
-        let bounds = Bounds {
-            gas_transfer: 30_000_000_000_000,
-            ..bounds()
-        };
-        assert_eq!(
-            plan(&mut queue(60, |i| format!("user{i}.near")), &bounds, |_| false)
-                .transfers
-                .len(),
-            10
-        );
+        let bounds = Bounds { gas_transfer: 30_000_000_000_000, ..bounds() };
+        assert_eq!(plan(&mut queue(60, |i| format!("user{i}.near")), &bounds, |_| false).transfers.len(), 10);
         assert_eq!(bounds.full(), 10);
     }
 
@@ -222,37 +190,22 @@ mod tests {
         for open in &mut queue {
             open.transfer.memo = Some("x".repeat(1_000).into());
         }
-        let bounds = Bounds {
-            chain: ChainLimits {
-                max_transaction_size: 20_000,
-                ..CHAIN
-            },
-            ..bounds()
-        };
+        let bounds = Bounds { chain: ChainLimits { max_transaction_size: 20_000, ..CHAIN }, ..bounds() };
         let plan = plan(&mut queue, &bounds, |_| false);
         assert_eq!(plan.transfers.len(), 3);
     }
 
     #[test]
     fn the_budget_stops_before_the_transfer_it_does_not_cover() {
-        let bounds = |budget| Bounds {
-            budget: Some(budget),
-            ..bounds()
-        };
-        let transfers = |budget| {
-            plan(&mut queue(9, |_| "user.near".into()), &bounds(budget), |_| false)
-                .transfers
-                .len()
-        };
+        let bounds = |budget| Bounds { budget: Some(budget), ..bounds() };
+        let transfers =
+            |budget| plan(&mut queue(9, |_| "user.near".into()), &bounds(budget), |_| false).transfers.len();
         assert_eq!((transfers(35), transfers(9), transfers(90)), (3, 0, 9));
     }
 
     #[test]
     fn a_transfer_too_large_for_any_batch_still_goes_alone() {
-        let bounds = Bounds {
-            max_actions: 1,
-            ..bounds()
-        };
+        let bounds = Bounds { max_actions: 1, ..bounds() };
         let plan = plan(&mut queue(2, |i| format!("user{i}.near")), &bounds, |_| true);
         assert_eq!(plan.transfers.len(), 1);
     }

@@ -29,15 +29,8 @@ pub(crate) fn blame(failure: &Failure, payer: &AccountId) -> Blame {
         Failure::Other(_) => return Blame::Unclear,
     };
     let panic = text.strip_prefix("Smart contract panicked: ").unwrap_or(text);
-    if let Some(account) = panic
-        .strip_prefix("The account ")
-        .and_then(|rest| rest.strip_suffix(" is not registered"))
-    {
-        return if account == payer.as_str() {
-            Blame::Tokens
-        } else {
-            Blame::Unregistered
-        };
+    if let Some(account) = panic.strip_prefix("The account ").and_then(|rest| rest.strip_suffix(" is not registered")) {
+        return if account == payer.as_str() { Blame::Tokens } else { Blame::Unregistered };
     }
     match panic {
         _ if panic.starts_with("The account doesn't have enough balance") => Blame::Tokens,
@@ -70,44 +63,20 @@ mod tests {
     fn the_texts_of_the_standard_contract() {
         let payer = "test.near".parse().unwrap();
         for (text, expected) in [
-            (
-                "Smart contract panicked: The account user1.near is not registered",
-                Blame::Unregistered,
-            ),
-            (
-                "Smart contract panicked: The account test.near is not registered",
-                Blame::Tokens,
-            ),
-            (
-                "Smart contract panicked: The account doesn't have enough balance",
-                Blame::Tokens,
-            ),
-            (
-                "Smart contract panicked: Sender and receiver should be different",
-                Blame::Forever,
-            ),
-            (
-                "Smart contract panicked: The amount should be a positive number",
-                Blame::Forever,
-            ),
+            ("Smart contract panicked: The account user1.near is not registered", Blame::Unregistered),
+            ("Smart contract panicked: The account test.near is not registered", Blame::Tokens),
+            ("Smart contract panicked: The account doesn't have enough balance", Blame::Tokens),
+            ("Smart contract panicked: Sender and receiver should be different", Blame::Forever),
+            ("Smart contract panicked: The amount should be a positive number", Blame::Forever),
             ("Smart contract panicked: Balance overflow", Blame::Forever),
             ("Exceeded the prepaid gas.", Blame::Gas),
-            (
-                "Exceeded the maximum amount of gas allowed to burn per contract.",
-                Blame::Gas,
-            ),
+            ("Exceeded the maximum amount of gas allowed to burn per contract.", Blame::Gas),
             ("Smart contract panicked: Transfers are paused", Blame::Unclear),
             ("WebAssembly trap: unreachable", Blame::Unclear),
         ] {
             assert_eq!(blame(&Failure::Execution(text.into()), &payer), expected, "{text}");
         }
-        assert_eq!(
-            blame(&Failure::TokenMissing("AccountDoesNotExist".into()), &payer),
-            Blame::Token
-        );
-        assert_eq!(
-            blame(&Failure::Other("LackBalanceForState".into()), &payer),
-            Blame::Unclear
-        );
+        assert_eq!(blame(&Failure::TokenMissing("AccountDoesNotExist".into()), &payer), Blame::Token);
+        assert_eq!(blame(&Failure::Other("LackBalanceForState".into()), &payer), Blame::Unclear);
     }
 }

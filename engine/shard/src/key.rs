@@ -18,23 +18,17 @@ pub struct AccessKey {
 impl AccessKey {
     /// `nonce` is the highest one known to be used: on chain at FINAL, or in the journal.
     pub fn new(signer: Signer, nonce: u64) -> Self {
-        Self {
-            signer,
-            nonce,
-            in_flight: 0,
-            refusals: 0,
-            rests_until: None,
-            refused: None,
-        }
+        Self { signer, nonce, in_flight: 0, refusals: 0, rests_until: None, refused: None }
+    }
+
+    /// The public key, `ed25519:...`.
+    pub fn public_key(&self) -> &str {
+        self.signer.public_key()
     }
 
     /// The next nonce. Never gives one twice (P3): the counter only grows, and only here and in [`Self::observe`].
     pub(crate) fn next_nonce(&mut self) -> u64 {
-        assert!(
-            self.nonce < u64::MAX,
-            "the nonces of {} are used up",
-            self.signer.public_key()
-        );
+        assert!(self.nonce < u64::MAX, "the nonces of {} are used up", self.signer.public_key());
         self.nonce += 1;
         self.nonce
     }
@@ -76,10 +70,7 @@ mod tests {
     use std::time::Duration;
 
     fn key() -> AccessKey {
-        AccessKey::new(
-            Signer::new(near_crypto::SecretKey::from_seed(near_crypto::KeyType::ED25519, "key")),
-            7,
-        )
+        AccessKey::new(Signer::new(near_crypto::SecretKey::from_seed(near_crypto::KeyType::ED25519, "key")), 7)
     }
 
     #[test]

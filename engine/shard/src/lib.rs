@@ -119,6 +119,8 @@ pub enum Query {
         public_key: Arc<str>,
         /// The transaction.
         hash: CryptoHash,
+        /// An endpoint that could not say; another is better, if there is one.
+        avoid: Option<EndpointIndex>,
     },
     /// `storage_balance_of` at the token: may this account receive?
     Registration {

@@ -70,8 +70,6 @@ const _: () = assert!(LONE_SHARE > 1);
 
 /// The pause before try number `tries` (from 1), with a jitter of up to a quarter taken from `random`.
 pub(crate) fn backoff(tries: u32, random: u64) -> Duration {
-    let doubled = BACKOFF_MIN
-        .saturating_mul(1 << tries.saturating_sub(1).min(16))
-        .min(BACKOFF_MAX);
+    let doubled = BACKOFF_MIN.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(BACKOFF_MAX);
     doubled.mul_f64(1.0 - (random % 1_000) as f64 / 4_000.0)
 }

@@ -109,12 +109,7 @@ mod tests {
     use crate::{Instant, Transfer, TransferId};
 
     fn open(id: u128, receiver: &str) -> Open {
-        let transfer = Transfer {
-            id: TransferId(id),
-            receiver: receiver.parse().unwrap(),
-            amount: 1,
-            memo: None,
-        };
+        let transfer = Transfer { id: TransferId(id), receiver: receiver.parse().unwrap(), amount: 1, memo: None };
         Open::new(transfer, Instant::from_micros(0))
     }
 
@@ -126,11 +121,7 @@ mod tests {
         let account = registry.next_question().unwrap();
         registry.park(open(3, "a.near"));
         assert!(registry.next_question().is_none());
-        let ids: Vec<_> = registry
-            .answered(&account, true)
-            .iter()
-            .map(|open| open.transfer.id.0)
-            .collect();
+        let ids: Vec<_> = registry.answered(&account, true).iter().map(|open| open.transfer.id.0).collect();
         assert_eq!(ids, [1, 2, 3]);
         assert_eq!((registry.is_registered(&account), registry.parked()), (Some(true), 0));
     }

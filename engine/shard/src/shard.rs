@@ -71,11 +71,7 @@ pub struct Stats {
 #[derive(Debug, Clone)]
 enum Hold {
     /// The token balance is looked at again and again, until it covers the first transfer or the token answers.
-    Token {
-        condition: Condition,
-        pause: Duration,
-        asking: bool,
-    },
+    Token { condition: Condition, pause: Duration, asking: bool },
     /// Ends when any transaction gets into a block.
     Near(Box<str>),
 }
@@ -206,11 +202,7 @@ impl Shard {
     /// Numbers for metrics.
     pub fn stats(&self) -> Stats {
         let queued = self.ready.len() + self.lone.len() + self.later.len();
-        Stats {
-            waiting: queued + self.registry.parked(),
-            attempts: self.attempts.len(),
-            ..self.stats
-        }
+        Stats { waiting: queued + self.registry.parked(), attempts: self.attempts.len(), ..self.stats }
     }
 
     /// What keeps transfers from going out, at this moment.
@@ -226,20 +218,14 @@ impl Shard {
         }
         conditions.extend(self.keys.iter().filter_map(|key| {
             let why = key.refused.clone()?;
-            Some(Condition::KeyRefused {
-                public_key: key.signer.public_key().clone(),
-                why,
-            })
+            Some(Condition::KeyRefused { public_key: key.signer.public_key().clone(), why })
         }));
         conditions
     }
 
     /// Hashes of the transactions whose end is not known, fences left out.
     pub fn open_hashes(&self) -> impl Iterator<Item = crate::CryptoHash> + '_ {
-        self.attempts
-            .values()
-            .filter(|attempt| !attempt.is_fence())
-            .map(|attempt| attempt.hash)
+        self.attempts.values().filter(|attempt| !attempt.is_fence()).map(|attempt| attempt.hash)
     }
 
     /// Most transfers that one transaction may carry now.
@@ -250,10 +236,7 @@ impl Shard {
     // ---- what comes in -------------------------------------------------------------------------------------------
 
     fn accept(&mut self, now: Instant, transfer: Transfer) {
-        self.append(Record::Accepted {
-            transfer: transfer.clone(),
-            at: now,
-        });
+        self.append(Record::Accepted { transfer: transfer.clone(), at: now });
         let open = Open::new(transfer, now);
         self.queue(now, open);
     }
@@ -288,11 +271,7 @@ impl Shard {
     }
 
     fn durable(&mut self, lsn: Lsn) {
-        assert!(
-            lsn <= self.lsn,
-            "the journal reports record {lsn}, but only {} were appended",
-            self.lsn
-        );
+        assert!(lsn <= self.lsn, "the journal reports record {lsn}, but only {} were appended", self.lsn);
         self.durable = self.durable.max(lsn);
         while let Some(&(lsn, id)) = self.unsynced.front() {
             if lsn > self.durable {
@@ -450,17 +429,8 @@ impl Shard {
     ) {
         let nonce = self.keys[key].next_nonce();
         self.keys[key].in_flight += 1;
-        let receiver_id = if plan.transfers.is_empty() {
-            &self.settings.account
-        } else {
-            &self.settings.token
-        };
-        let envelope = tx::Envelope {
-            signer_id: &self.settings.account,
-            receiver_id,
-            nonce,
-            block_hash: head.hash,
-        };
+        let receiver_id = if plan.transfers.is_empty() { &self.settings.account } else { &self.settings.token };
+        let envelope = tx::Envelope { signer_id: &self.settings.account, receiver_id, nonce, block_hash: head.hash };
         let signer = &self.keys[key].signer;
         let signed = tx::sign(signer, &envelope, actions);
         let public_key = signer.public_key().clone();
@@ -477,16 +447,11 @@ impl Shard {
             bytes: signed.bytes.clone(),
             transfers: transfers.clone(),
         });
-        let news = News::Signed {
-            hash: signed.hash,
-            batch: BatchId { at: now, number },
-            at: now,
-        };
+        let news = News::Signed { hash: signed.hash, batch: BatchId { at: now, number }, at: now };
         self.tell(transfers, news);
         let id = self.next_attempt;
         self.next_attempt += 1;
-        self.attempts
-            .insert(id, Attempt::new(key, nonce, signed, head.height, plan, lsn));
+        self.attempts.insert(id, Attempt::new(key, nonce, signed, head.height, plan, lsn));
         self.unsynced.push_back((lsn, id));
     }
 
@@ -510,11 +475,7 @@ impl Shard {
             return;
         };
         if let Phase::Unsynced(lsn) = attempt.phase {
-            assert!(
-                lsn <= self.durable,
-                "P2: transaction {} would leave before its record is durable",
-                attempt.hash
-            );
+            assert!(lsn <= self.durable, "P2: transaction {} would leave before its record is durable", attempt.hash);
         }
         attempt.phase = Phase::Asking(ask, what);
         let output = match what {
@@ -524,22 +485,10 @@ impl Shard {
                 wait: self.settings.wait_until.min(Level::ExecutedOptimistic),
                 avoid: attempt.avoid,
             },
-            Ask::Status(wait) => Output::Query {
-                id: ask,
-                query: Query::Status {
-                    hash: attempt.hash,
-                    wait,
-                },
-            },
+            Ask::Status(wait) => Output::Query { id: ask, query: Query::Status { hash: attempt.hash, wait } },
             Ask::Fate => {
                 let public_key = self.keys[attempt.key].signer.public_key().clone();
-                Output::Query {
-                    id: ask,
-                    query: Query::Fate {
-                        public_key,
-                        hash: attempt.hash,
-                    },
-                }
+                Output::Query { id: ask, query: Query::Fate { public_key, hash: attempt.hash, avoid: attempt.avoid } }
             }
         };
         self.outputs.push_back(output);
@@ -593,13 +542,7 @@ impl Shard {
             }
         }
         // Whatever ended or moved here may show that earlier nonces of the key are gone.
-        if matches!(
-            self.attempts.get(&id),
-            None | Some(Attempt {
-                reached: Some(Level::Final),
-                ..
-            })
-        ) {
+        if matches!(self.attempts.get(&id), None | Some(Attempt { reached: Some(Level::Final), .. })) {
             self.doubt_overtaken(key, nonce);
         }
     }
@@ -636,9 +579,7 @@ impl Shard {
         let Some(refusal) = attempt.refusal.clone() else { return };
         let (key, nonce, is_fence) = (attempt.key, attempt.nonce, attempt.is_fence());
         match &refusal {
-            Refusal::InvalidNonce {
-                key_nonce: Some(key_nonce),
-            } => self.keys[key].observe(*key_nonce),
+            Refusal::InvalidNonce { key_nonce: Some(key_nonce) } => self.keys[key].observe(*key_nonce),
             Refusal::NotEnoughNear(why) if self.hold.is_none() => self.hold = Some(Hold::Near(why.clone())),
             Refusal::Key(why) => {
                 let until = self.keys[key].rest(now, why);
@@ -678,20 +619,12 @@ impl Shard {
     /// Failure at FINAL: everything was undone, the nonce is used, so each transfer may be signed again (P4).
     fn failed(&mut self, now: Instant, id: u64, index: Option<u64>, failure: &Failure) {
         let why = blame::text(failure);
-        let mut attempt = self.close(
-            id,
-            Closed::Failed {
-                index,
-                why: why.clone(),
-            },
-        );
+        let mut attempt = self.close(id, Closed::Failed { index, why: why.clone() });
         if attempt.is_fence() {
             return;
         }
         let blame = blame::blame(failure, &self.settings.account);
-        let step = index
-            .and_then(|index| attempt.steps.get(usize::try_from(index).ok()?))
-            .copied();
+        let step = index.and_then(|index| attempt.steps.get(usize::try_from(index).ok()?)).copied();
         match blame {
             Blame::Tokens => {
                 self.hold_tokens(now, &why);
@@ -717,11 +650,7 @@ impl Shard {
             }
         };
         let mut culprit = attempt.transfers.remove(position);
-        self.sign_again(
-            now,
-            attempt.transfers,
-            "a batch mate failed on chain and undid the batch, signing anew",
-        );
+        self.sign_again(now, attempt.transfers, "a batch mate failed on chain and undid the batch, signing anew");
 
         culprit.blamed += 1;
         if blame == Blame::Unregistered {
@@ -746,10 +675,7 @@ impl Shard {
         if transfers.is_empty() {
             return;
         }
-        self.tell(
-            transfers.iter().map(|open| open.transfer.id).collect(),
-            News::Delayed { reason: why.into() },
-        );
+        self.tell(transfers.iter().map(|open| open.transfer.id).collect(), News::Delayed { reason: why.into() });
         for mut open in transfers.into_iter().rev() {
             open.since = now;
             open.alone |= self.suspects.contains(&open.transfer.receiver);
@@ -772,19 +698,13 @@ impl Shard {
             self.keys[attempt.key].in_flight -= 1;
         }
         self.lone_in_flight -= usize::from(matches!(attempt.transfers.as_slice(), [open] if open.alone));
-        self.append(Record::Closed {
-            hash: attempt.hash,
-            how,
-        });
+        self.append(Record::Closed { hash: attempt.hash, how });
         attempt
     }
 
     fn fail(&mut self, open: &Open, reason: Box<str>) {
         let id = open.transfer.id;
-        self.append(Record::Failed {
-            id,
-            reason: reason.clone(),
-        });
+        self.append(Record::Failed { id, reason: reason.clone() });
         self.tell([id].into(), News::Failed { reason });
     }
 
@@ -802,11 +722,8 @@ impl Shard {
     fn observe_gas(&mut self, burnt: u64, actions: usize) {
         let wanted = (burnt / actions.max(1) as u64).saturating_mul(4) / 3;
         let wanted = wanted.clamp(limits::GAS_TRANSFER_MIN, self.gas_max());
-        self.gas_transfer = if wanted >= self.gas_transfer {
-            wanted
-        } else {
-            self.gas_transfer - (self.gas_transfer - wanted) / 8
-        };
+        self.gas_transfer =
+            if wanted >= self.gas_transfer { wanted } else { self.gas_transfer - (self.gas_transfer - wanted) / 8 };
     }
 
     fn more_gas(&self, gas: u64) -> u64 {
@@ -815,10 +732,7 @@ impl Shard {
 
     /// A deposit and its transfer must fit into one transaction.
     fn gas_max(&self) -> u64 {
-        self.chain
-            .max_gas_burnt
-            .min(self.chain.max_total_prepaid_gas / 2)
-            .max(limits::GAS_TRANSFER_MIN)
+        self.chain.max_gas_burnt.min(self.chain.max_total_prepaid_gas / 2).max(limits::GAS_TRANSFER_MIN)
     }
 
     fn bounds(&self) -> Bounds {
@@ -838,10 +752,7 @@ impl Shard {
     fn ask_registrations(&mut self) {
         while let Some(account) = self.registry.next_question() {
             let id = self.new_ask(Asker::Registration(account.clone()));
-            self.outputs.push_back(Output::Query {
-                id,
-                query: Query::Registration { account },
-            });
+            self.outputs.push_back(Output::Query { id, query: Query::Registration { account } });
         }
     }
 
@@ -867,10 +778,7 @@ impl Shard {
     }
 
     fn hold_tokens(&mut self, now: Instant, why: &str) {
-        let why = format!(
-            "{} holds too few tokens of {}: {why}",
-            self.settings.account, self.settings.token
-        );
+        let why = format!("{} holds too few tokens of {}: {why}", self.settings.account, self.settings.token);
         self.hold_token(now, Condition::NotEnoughTokens(why.into()));
     }
 
@@ -879,11 +787,7 @@ impl Shard {
             return;
         }
         let pause = limits::HOLD_PAUSE;
-        self.hold = Some(Hold::Token {
-            condition,
-            pause,
-            asking: false,
-        });
+        self.hold = Some(Hold::Token { condition, pause, asking: false });
         self.set_timer(now + pause, Timer::Hold);
     }
 
@@ -893,25 +797,13 @@ impl Shard {
         {
             *asking = true;
             let id = self.new_ask(Asker::Hold);
-            self.outputs.push_back(Output::Query {
-                id,
-                query: Query::TokenBalance,
-            });
+            self.outputs.push_back(Output::Query { id, query: Query::TokenBalance });
         }
     }
 
     fn hold_answered(&mut self, now: Instant, reply: &Reply) {
-        let first = self
-            .ready
-            .front()
-            .or(self.lone.front())
-            .map(|open| open.transfer.amount);
-        let Some(Hold::Token {
-            condition,
-            pause,
-            asking,
-        }) = &mut self.hold
-        else {
+        let first = self.ready.front().or(self.lone.front()).map(|open| open.transfer.amount);
+        let Some(Hold::Token { condition, pause, asking }) = &mut self.hold else {
             return;
         };
         match reply {
@@ -955,12 +847,7 @@ impl Shard {
     fn delayed(&mut self, id: u64, why: &str) {
         if let Some(attempt) = self.attempts.get(&id) {
             let transfers = attempt.transfers.iter().map(|open| open.transfer.id).collect();
-            self.tell(
-                transfers,
-                News::Delayed {
-                    reason: why.chars().take(512).collect::<String>().into(),
-                },
-            );
+            self.tell(transfers, News::Delayed { reason: why.chars().take(512).collect::<String>().into() });
         }
     }
 

@@ -51,11 +51,6 @@ pub(crate) struct Open {
 
 impl Open {
     pub(crate) fn new(transfer: Transfer, now: Instant) -> Self {
-        Self {
-            transfer,
-            since: now,
-            blamed: 0,
-            alone: false,
-        }
+        Self { transfer, since: now, blamed: 0, alone: false }
     }
 }

@@ -63,16 +63,10 @@ pub(crate) fn sign(signer: &Signer, envelope: &Envelope<'_>, actions: Vec<Action
     to_memory(&mut bytes, &transaction);
     let hash = CryptoHash::hash_bytes(&bytes);
     to_memory(&mut bytes, &signer.secret.sign(hash.as_ref()));
-    Signed {
-        hash,
-        bytes: bytes.into(),
-    }
+    Signed { hash, bytes: bytes.into() }
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "writing to a Vec cannot fail, and these types have no failing serialiser"
-)]
+#[expect(clippy::expect_used, reason = "writing to a Vec cannot fail, and these types have no failing serialiser")]
 fn to_memory(bytes: &mut Vec<u8>, value: &impl borsh::BorshSerialize) {
     borsh::to_writer(bytes, value).expect("writing to memory");
 }
@@ -108,14 +102,10 @@ fn call(method: &str, args: Vec<u8>, gas: u64, deposit: u128) -> Action {
 fn transfer_args(transfer: &Transfer) -> Vec<u8> {
     let memo = transfer.memo.as_deref().unwrap_or_default();
     let mut args = Vec::with_capacity(64 + transfer.receiver.len() + memo.len());
-    write!(
-        args,
-        r#"{{"receiver_id":"{}","amount":"{}","memo":"#,
-        transfer.receiver, transfer.amount
-    )
-    .and_then(|()| serde_json::to_writer(&mut args, memo).map_err(Into::into))
-    .and_then(|()| args.write_all(b"}"))
-    .expect("writing to memory");
+    write!(args, r#"{{"receiver_id":"{}","amount":"{}","memo":"#, transfer.receiver, transfer.amount)
+        .and_then(|()| serde_json::to_writer(&mut args, memo).map_err(Into::into))
+        .and_then(|()| args.write_all(b"}"))
+        .expect("writing to memory");
     args
 }
 
@@ -181,10 +171,7 @@ mod tests {
     fn arguments_are_the_node_services_to_the_byte() {
         let text = |memo| String::from_utf8(transfer_args(&transfer(memo))).unwrap();
         let amount = u128::MAX;
-        assert_eq!(
-            text(None),
-            format!(r#"{{"receiver_id":"user1.test.near","amount":"{amount}","memo":""}}"#)
-        );
+        assert_eq!(text(None), format!(r#"{{"receiver_id":"user1.test.near","amount":"{amount}","memo":""}}"#));
         assert_eq!(
             text(Some("say \"hi\"\u{1}")),
             format!(r#"{{"receiver_id":"user1.test.near","amount":"{amount}","memo":"say \"hi\"\u0001"}}"#)
@@ -193,13 +180,7 @@ mod tests {
 
     #[test]
     fn size_estimates_are_upper_bounds() {
-        for memo in [
-            None,
-            Some(""),
-            Some("plain"),
-            Some("\u{1}\u{1}\u{1}\u{1}"),
-            Some("\"\"\"\"\""),
-        ] {
+        for memo in [None, Some(""), Some("plain"), Some("\u{1}\u{1}\u{1}\u{1}"), Some("\"\"\"\"\"")] {
             let transfer = transfer(memo);
             let size = borsh::to_vec(&ft_transfer(&transfer, 1)).unwrap().len();
             assert!(size <= transfer_bytes_max(&transfer), "{memo:?}: {size}");

@@ -1,0 +1,339 @@
+//! Takes a shard's questions to the nodes and brings the answers back. Runs on the shard's own thread, with its own
+//! connection pool and circuit breakers. Decides nothing about money: it only puts what nodes say into the shard's words.
+use std::{cell::RefCell, collections::VecDeque, rc::Rc, sync::Arc, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use keyshard_rpc::{
+    AccessKeyError, ActionErrorKind, Answer, BlockRef, Class, Client, EndpointId, Error, ExecutionResult,
+    ExecutionStatus, Fate as RpcFate, FunctionCallError, InvalidTx, ProtocolConfig, Refusal as RpcRefusal, Route,
+    SendUntil, TxStatus, WaitUntil,
+};
+use keyshard_shard::{
+    AccountId, AskId, ChainLimits, CryptoHash, EndpointIndex, Execution, Failure, Fate, Head, Input, Known, Level,
+    Query, Refusal, Reply, Status,
+};
+use serde::Deserialize;
+
+use crate::ring::Bell;
+
+/// Pause between two looks at the final block: younger than a block is as young as it gets.
+const HEAD_PAUSE: Duration = Duration::from_millis(500);
+/// Looks at the final block between two looks at all endpoints, when there are several.
+const HEADS_PER_PROBE: u32 = 10;
+
+/// The courier of one shard. Clones are the same courier.
+#[derive(Clone)]
+pub(crate) struct Courier(Rc<Inner>);
+
+struct Inner {
+    client: Client,
+    account: AccountId,
+    token: AccountId,
+    /// Answers that the worker has not taken yet.
+    inbox: RefCell<VecDeque<Input>>,
+    bell: Bell,
+}
+
+impl Courier {
+    pub(crate) fn new(client: Client, account: AccountId, token: AccountId, bell: Bell) -> Self {
+        Self(Rc::new(Inner { client, account, token, inbox: RefCell::default(), bell }))
+    }
+
+    /// The next thing that came back.
+    pub(crate) fn poll(&self) -> Option<Input> {
+        self.0.inbox.borrow_mut().pop_front()
+    }
+
+    pub(crate) fn endpoints(&self) -> Vec<keyshard_rpc::EndpointHealth> {
+        self.0.client.endpoints()
+    }
+
+    /// Sends a signed transaction. Tasks start in the order of these calls, so nonces leave in their order.
+    pub(crate) fn send(&self, id: AskId, bytes: Arc<[u8]>, wait: Level, avoid: Option<EndpointIndex>) {
+        self.spawn(id, move |inner| async move {
+            let base64 = BASE64.encode(&bytes);
+            let until = send_until(wait);
+            let mut answer = inner.client.send_tx(inner.elsewhere(avoid), &base64, until).await;
+            if avoid.is_some() && matches!(&answer, Err(error) if error.fate == RpcFate::NeverLeft) {
+                answer = inner.client.send_tx(Route::Any, &base64, until).await;
+            }
+            reply(answer)
+        });
+    }
+
+    /// Asks a question that changes nothing.
+    pub(crate) fn query(&self, id: AskId, query: Query) {
+        self.spawn(id, move |inner| async move {
+            match query {
+                Query::Status { hash, wait } => {
+                    let until = WaitUntil::from(send_until(wait));
+                    let account = inner.account.as_str();
+                    reply(inner.client.tx(Route::Any, &hash.to_string(), account, until).await)
+                }
+                Query::Fate { public_key, hash, avoid } => inner.fate(&public_key, hash, avoid).await,
+                Query::Registration { account } => inner.registration(&account).await,
+                Query::TokenBalance => inner.token_balance().await,
+            }
+        });
+    }
+
+    /// Follows the chain for ever: final blocks, and the limits of every new epoch.
+    pub(crate) fn follow(&self, epoch: String) {
+        let inner = self.0.clone();
+        tokio::task::spawn_local(async move { inner.follow(epoch).await });
+    }
+
+    fn spawn<F>(&self, id: AskId, question: impl FnOnce(Rc<Inner>) -> F + 'static)
+    where
+        F: Future<Output = Reply>,
+    {
+        let inner = self.0.clone();
+        tokio::task::spawn_local(async move {
+            let reply = question(inner.clone()).await;
+            inner.deliver(Input::Reply { id, reply });
+        });
+    }
+}
+
+impl Inner {
+    fn deliver(&self, input: Input) {
+        self.inbox.borrow_mut().push_back(input);
+        self.bell.ring();
+    }
+
+    fn elsewhere(&self, avoid: Option<EndpointIndex>) -> Route {
+        match avoid {
+            Some(endpoint) if self.client.endpoints().len() > 1 => Route::Except(EndpointId::new(endpoint)),
+            _ => Route::Any,
+        }
+    }
+
+    /// What P4 needs, from one node and in this order: is it synced and what does it still hold, the key at FINAL, the
+    /// transaction. A node whose final block is as far as the key says cannot honestly not know a transaction that ran
+    /// before it (near-facts section 2).
+    async fn fate(&self, public_key: &str, hash: CryptoHash, avoid: Option<EndpointIndex>) -> Reply {
+        let account = self.account.as_str();
+        let mut status = self.client.status(self.elsewhere(avoid)).await;
+        if avoid.is_some() && status.is_err() {
+            status = self.client.status(Route::Any).await;
+        }
+        let (status, endpoint) = match status {
+            Ok(Answer { value, endpoint }) => (value, endpoint),
+            Err(error) => return lost(&error),
+        };
+        if status.syncing {
+            return Reply::Lost { why: "the node is syncing".into() };
+        }
+        let Some(earliest_height) = status.earliest_block_height else {
+            return Reply::Lost { why: "the node does not say how far back it remembers".into() };
+        };
+        let node = Route::Only(endpoint);
+        let (key_nonce, final_height) =
+            match self.client.view_access_key(node, BlockRef::Final, account, public_key).await {
+                Ok(key) => (Some(key.value.nonce), key.value.block_height),
+                Err(Error { fate: RpcFate::Refused(RpcRefusal::UnknownAccessKey), .. }) => {
+                    match self.client.block(node, BlockRef::Final).await {
+                        Ok(block) => (None, block.value.height),
+                        Err(error) => return lost(&error),
+                    }
+                }
+                Err(error) => return lost(&error),
+            };
+        let known = match self.client.tx(node, &hash.to_string(), account, WaitUntil::None).await {
+            // `NONE` is not `UNKNOWN_TRANSACTION`: the node cannot say.
+            Ok(answer) if answer.value.execution_status == ExecutionStatus::None => Known::Untracked,
+            Ok(answer) => Known::Yes(tx_status(&answer.value)),
+            Err(Error { fate: RpcFate::Refused(RpcRefusal::UnknownTransaction), .. }) => Known::No,
+            Err(Error { fate: RpcFate::Refused(RpcRefusal::DoesNotTrackShard), .. }) => Known::Untracked,
+            Err(error) => return lost(&error),
+        };
+        Reply::Fate(Fate { key_nonce, final_height, earliest_height, known, endpoint: index(endpoint) })
+    }
+
+    async fn registration(&self, receiver: &AccountId) -> Reply {
+        let args = format!(r#"{{"account_id":"{receiver}"}}"#);
+        match self.view("storage_balance_of", &args).await {
+            Ok(answer) => match serde_json::from_slice::<Option<serde::de::IgnoredAny>>(&answer) {
+                Ok(balance) => Reply::Registration(balance.is_some()),
+                Err(error) => Reply::Lost { why: format!("storage_balance_of: {error}").into() },
+            },
+            // A token without NEP-145 registers nobody.
+            Err(error) if is_method_missing(&error) => Reply::Registration(true),
+            Err(error) => lost(&error),
+        }
+    }
+
+    async fn token_balance(&self) -> Reply {
+        let args = format!(r#"{{"account_id":"{}"}}"#, self.account);
+        match self.view("ft_balance_of", &args).await {
+            Ok(answer) => match amount(&answer) {
+                Some(balance) => Reply::TokenBalance(balance),
+                None => Reply::TokenUnavailable("ft_balance_of did not answer an amount".into()),
+            },
+            Err(error) if matches!(error.fate, RpcFate::Refused(_)) => {
+                Reply::TokenUnavailable(error.to_string().into())
+            }
+            Err(error) => lost(&error),
+        }
+    }
+
+    async fn view(&self, method: &str, args: &str) -> Result<Vec<u8>, Error> {
+        let call =
+            self.client.call_function(Route::Any, BlockRef::Optimistic, self.token.as_str(), method, args.as_bytes());
+        Ok(call.await?.value.result)
+    }
+
+    async fn follow(&self, mut epoch: String) {
+        let several = self.client.endpoints().len() > 1;
+        for round in 0u32.. {
+            if several && round.is_multiple_of(HEADS_PER_PROBE) {
+                self.client.probe_endpoints().await;
+            }
+            match self.client.block(Route::Any, BlockRef::Final).await {
+                Ok(Answer { value: block, .. }) => {
+                    if let Some(head) = head(&block) {
+                        self.deliver(Input::Head(head));
+                    }
+                    if block.epoch_id != epoch
+                        && let Ok(config) = self.client.protocol_config(Route::Any).await
+                    {
+                        epoch = block.epoch_id;
+                        self.deliver(Input::Limits(limits(&config.value)));
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "no final block"),
+            }
+            tokio::time::sleep(HEAD_PAUSE).await;
+        }
+    }
+}
+
+/// The final block in the shard's words; `None` if its hash is none.
+pub(crate) fn head(block: &keyshard_rpc::Block) -> Option<Head> {
+    Some(Head { height: block.height, hash: block.hash.parse().ok()?, timestamp_nanos: block.timestamp_nanosec })
+}
+
+/// The limits in the shard's words.
+pub(crate) fn limits(config: &ProtocolConfig) -> ChainLimits {
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    ChainLimits {
+        max_actions: size(config.max_actions_per_receipt),
+        max_total_prepaid_gas: config.max_total_prepaid_gas,
+        max_gas_burnt: config.max_gas_burnt,
+        max_transaction_size: size(config.max_transaction_size),
+        validity_blocks: config.transaction_validity_period,
+    }
+}
+
+/// An amount as NEP-141 answers it: a JSON string of decimal digits.
+pub(crate) fn amount(answer: &[u8]) -> Option<u128> {
+    serde_json::from_slice::<String>(answer).ok()?.parse().ok()
+}
+
+/// `storage_balance_bounds` (NEP-145).
+#[derive(Deserialize)]
+pub(crate) struct StorageBounds {
+    pub(crate) min: String,
+}
+
+/// Whether a contract was reached but has no such method.
+pub(crate) fn is_method_missing(error: &Error) -> bool {
+    matches!(&error.fate, RpcFate::Refused(RpcRefusal::ContractError(text)) if text.contains("MethodNotFound"))
+}
+
+fn index(endpoint: EndpointId) -> EndpointIndex {
+    EndpointIndex::try_from(endpoint.index()).unwrap_or(EndpointIndex::MAX)
+}
+
+fn send_until(level: Level) -> SendUntil {
+    match level {
+        Level::Included => SendUntil::Included,
+        Level::ExecutedOptimistic => SendUntil::ExecutedOptimistic,
+        Level::IncludedFinal => SendUntil::IncludedFinal,
+        Level::Executed => SendUntil::Executed,
+        Level::Final => SendUntil::Final,
+    }
+}
+
+fn lost(error: &Error) -> Reply {
+    Reply::Lost { why: error.to_string().into() }
+}
+
+fn reply(answer: Result<Answer<TxStatus>, Error>) -> Reply {
+    let error = match answer {
+        Ok(answer) => return Reply::Status(tx_status(&answer.value)),
+        Err(error) => error,
+    };
+    match (&error.fate, error.endpoint) {
+        (RpcFate::Refused(RpcRefusal::InvalidTx(reason)), Some(endpoint)) => {
+            Reply::Refused { refusal: refusal(reason), endpoint: index(endpoint) }
+        }
+        (RpcFate::Refused(_), Some(endpoint)) => {
+            Reply::Refused { refusal: Refusal::Other(error.to_string().into()), endpoint: index(endpoint) }
+        }
+        _ => lost(&error),
+    }
+}
+
+fn refusal(reason: &InvalidTx) -> Refusal {
+    let text = || reason.to_string().into();
+    match reason {
+        InvalidTx::InvalidNonce { ak_nonce, .. } => Refusal::InvalidNonce { key_nonce: Some(*ak_nonce) },
+        InvalidTx::Expired | InvalidTx::InvalidChain => Refusal::Expired,
+        InvalidTx::NotEnoughBalance { .. } | InvalidTx::LackBalanceForState { .. } => Refusal::NotEnoughNear(text()),
+        InvalidTx::InvalidAccessKeyError(error) => match **error {
+            AccessKeyError::NotEnoughAllowance { .. } => Refusal::Live(text()),
+            _ => Refusal::Key(text()),
+        },
+        other => match other.class() {
+            Class::Permanent => Refusal::Permanent(text()),
+            Class::Live => Refusal::Live(text()),
+            Class::ProvesNothing => Refusal::Other(text()),
+        },
+    }
+}
+
+fn tx_status(status: &TxStatus) -> Status {
+    let level = match status.execution_status {
+        ExecutionStatus::Included => Some(Level::Included),
+        ExecutionStatus::ExecutedOptimistic => Some(Level::ExecutedOptimistic),
+        ExecutionStatus::IncludedFinal => Some(Level::IncludedFinal),
+        ExecutionStatus::Executed => Some(Level::Executed),
+        ExecutionStatus::Final => Some(Level::Final),
+        ExecutionStatus::None | ExecutionStatus::Other(_) => None,
+    };
+    let Some(outcome) = &status.outcome else {
+        return Status { level, execution: Execution::Pending, gas_burnt: None };
+    };
+    let execution = match &outcome.result {
+        ExecutionResult::Success(_) => Execution::Success,
+        ExecutionResult::Pending => Execution::Pending,
+        ExecutionResult::ActionError { index, kind } => Execution::Failed { index: *index, failure: failure(kind) },
+        ExecutionResult::InvalidTx(reason) => Execution::Invalid(reason.to_string().into()),
+        ExecutionResult::OtherFailure(text) => {
+            Execution::Failed { index: None, failure: Failure::Other(text.as_str().into()) }
+        }
+    };
+    Status { level, execution, gas_burnt: outcome.gas_burnt_receipt }
+}
+
+fn failure(kind: &ActionErrorKind) -> Failure {
+    match kind {
+        ActionErrorKind::FunctionCall(FunctionCallError::Execution(text)) => Failure::Execution(text.as_str().into()),
+        ActionErrorKind::FunctionCall(FunctionCallError::MethodNotFound) => {
+            Failure::TokenMissing("the token has no such method".into())
+        }
+        ActionErrorKind::FunctionCall(FunctionCallError::CodeDoesNotExist) => {
+            Failure::TokenMissing("the token account holds no contract".into())
+        }
+        ActionErrorKind::AccountDoesNotExist { account_id } => {
+            Failure::TokenMissing(format!("the account {account_id} does not exist").into())
+        }
+        ActionErrorKind::FunctionCall(FunctionCallError::Other(text))
+        | ActionErrorKind::NewReceiptValidation(text)
+        | ActionErrorKind::Other(text) => Failure::Other(text.as_str().into()),
+        ActionErrorKind::LackBalanceForState { account_id, amount } => {
+            Failure::Other(format!("{account_id} lacks {amount} yoctoNEAR for its storage").into())
+        }
+    }
+}

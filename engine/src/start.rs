@@ -1,0 +1,183 @@
+//! Start-up: asks the node everything that could go wrong later, and says so now.
+use std::{collections::HashSet, time::Duration};
+
+use keyshard_rpc::{BlockRef, Client, Error, Fate, Permission, Refusal, Route};
+use keyshard_shard::{AccessKey, ChainLimits, Head, Signer, StoragePolicy};
+use near_crypto::SecretKey;
+
+use crate::{
+    config::{Config, StartError},
+    courier,
+};
+
+/// Tries to reach a node, and the pause between them: enough for a node that is just being started.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What start-up found out.
+pub(crate) struct Preflight {
+    pub(crate) keys: Vec<AccessKey>,
+    pub(crate) limits: ChainLimits,
+    pub(crate) head: Head,
+    pub(crate) epoch: String,
+    pub(crate) storage: StoragePolicy,
+    pub(crate) storage_deposit: u128,
+}
+
+/// Checks the configuration against the chain.
+pub(crate) async fn preflight(config: &mut Config) -> Result<Preflight, StartError> {
+    check(config)?;
+    let client = Client::new(config.rpc.clone()).map_err(|error| StartError::Config(error.to_string()))?;
+    let chain_id = reach(&client).await?;
+
+    let account = config.account.as_str();
+    match client.view_account(Route::Any, BlockRef::Final, account).await {
+        Ok(_) => {}
+        Err(Error { fate: Fate::Refused(Refusal::UnknownAccount), .. }) => {
+            return Err(StartError::NoAccount { account: config.account.clone(), chain_id });
+        }
+        Err(error) => return Err(unreachable(&error)),
+    }
+    let on_chain = client.view_access_key_list(Route::Any, BlockRef::Final, account).await;
+    let on_chain = on_chain.map_err(|error| unreachable(&error))?.value;
+    let keys = match_keys(std::mem::take(&mut config.keys), &on_chain.keys, account, &chain_id)?;
+
+    let limits = client.protocol_config(Route::Any).await.map_err(|error| unreachable(&error))?.value;
+    let block = client.block(Route::Any, BlockRef::Final).await.map_err(|error| unreachable(&error))?.value;
+    let head = courier::head(&block)
+        .ok_or_else(|| StartError::Unreachable(format!("the node's block hash is none: {}", block.hash)))?;
+    let (storage, storage_deposit) = check_token(&client, config).await?;
+    tracing::info!(
+        chain_id,
+        protocol_version = limits.protocol_version,
+        final_height = head.height,
+        keys = keys.len(),
+        "the node, the account, its keys and the token are as they should be"
+    );
+    Ok(Preflight { keys, limits: courier::limits(&limits), head, epoch: block.epoch_id, storage, storage_deposit })
+}
+
+fn check(config: &Config) -> Result<(), StartError> {
+    let problem = if config.account == config.token {
+        // The Node's pipeline deploys the token on the paying account itself. That works: the receipt is merely local.
+        None
+    } else if config.doors == 0 {
+        Some("at least one front-end thread is needed")
+    } else if config.window == 0 {
+        Some("the window of a key (MAX_IN_FLIGHT_PER_KEY) must be at least 1")
+    } else if config.max_pending == 0 {
+        Some("MAX_PENDING_JOBS must be at least 1")
+    } else {
+        None
+    };
+    problem.map_or(Ok(()), |problem| Err(StartError::Config(problem.to_owned())))
+}
+
+/// Waits for a node that answers and is synced. Returns the chain's id.
+async fn reach(client: &Client) -> Result<String, StartError> {
+    let mut why = String::new();
+    for attempt in 0..TRIES {
+        if attempt > 0 {
+            tracing::warn!("{why}; trying again");
+            tokio::time::sleep(PAUSE).await;
+        }
+        let mut answered = Vec::new();
+        for (endpoint, answer) in client.probe_endpoints().await {
+            match answer {
+                Ok(status) if status.syncing => why = format!("{} is syncing", client.endpoint_name(endpoint)),
+                Ok(status) => answered.push((client.endpoint_name(endpoint), status.chain_id)),
+                Err(error) => why = format!("{}: {error}", client.endpoint_name(endpoint)),
+            }
+        }
+        if let Some((first, chain_id)) = answered.first() {
+            return match answered.iter().find(|(_, other)| other != chain_id) {
+                Some((name, other)) => Err(StartError::Config(format!(
+                    "RPC_URLS mixes networks: {first} is on {chain_id}, {name} is on {other}"
+                ))),
+                None => Ok(chain_id.clone()),
+            };
+        }
+    }
+    Err(StartError::Unreachable(why))
+}
+
+/// Keeps the configured keys that may sign everything, with their nonces.
+fn match_keys(
+    configured: Vec<SecretKey>,
+    on_chain: &[keyshard_rpc::AccessKeyInfo],
+    account: &str,
+    chain_id: &str,
+) -> Result<Vec<AccessKey>, StartError> {
+    let (mut keys, mut left_out, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
+    for secret in configured {
+        let signer = Signer::new(secret);
+        let name = signer.public_key().clone();
+        if !seen.insert(name.clone()) {
+            continue;
+        }
+        match on_chain.iter().find(|key| *key.public_key == *name) {
+            Some(key) if key.permission == Permission::FullAccess => keys.push(AccessKey::new(signer, key.nonce)),
+            Some(_) => left_out.push(format!(
+                "{name} is a function-call key, which cannot attach the 1 yoctoNEAR that ft_transfer demands"
+            )),
+            None => left_out.push(format!("{name} is not a key of {account} on {chain_id}")),
+        }
+    }
+    for why in &left_out {
+        tracing::warn!("access key left out: {why}");
+    }
+    if keys.is_empty() {
+        let why = if left_out.is_empty() { "none is configured".to_owned() } else { left_out.join("; ") };
+        return Err(StartError::NoKeys(format!(
+            "Master account has no matching public keys registered on-chain. {why}. Set MASTER_ACCOUNT_PRIVATE_KEYS \
+             (or MASTER_ACCOUNT_PRIVATE_KEY) to full-access keys of {account}, or add them to it"
+        )));
+    }
+    Ok(keys)
+}
+
+/// Is the token a token, has the account some of it, what does a registration cost?
+async fn check_token(client: &Client, config: &Config) -> Result<(StoragePolicy, u128), StartError> {
+    let (token, account) = (config.token.as_str(), config.account.as_str());
+    let view = async |method: &str, args: String| {
+        client.call_function(Route::Any, BlockRef::Final, token, method, args.as_bytes()).await
+    };
+    let no_token = |why: String| StartError::NoToken { token: config.token.clone(), why };
+    match view("ft_balance_of", format!(r#"{{"account_id":"{account}"}}"#)).await {
+        Ok(answer) => match courier::amount(&answer.value.result) {
+            Some(0) => tracing::warn!("{account} holds no {token}: transfers will wait until it does"),
+            Some(_) => {}
+            None => return Err(no_token("ft_balance_of did not answer an amount".to_owned())),
+        },
+        Err(Error { fate: Fate::Refused(refusal), .. }) => {
+            return Err(no_token(match refusal {
+                Refusal::UnknownAccount => "the account does not exist".to_owned(),
+                Refusal::NoContractCode => "the account holds no contract".to_owned(),
+                Refusal::ContractError(text) => format!("ft_balance_of failed: {text}"),
+                other => other.name().to_owned(),
+            }));
+        }
+        Err(error) => return Err(unreachable(&error)),
+    }
+    match (config.storage, config.storage_deposit) {
+        (storage @ StoragePolicy::Never, _) => Ok((storage, 0)),
+        (storage, Some(deposit)) => Ok((storage, deposit)),
+        (storage, None) => match view("storage_balance_bounds", "{}".to_owned()).await {
+            Ok(answer) => {
+                let bounds: Option<courier::StorageBounds> = serde_json::from_slice(&answer.value.result).ok();
+                let min = bounds.and_then(|bounds| bounds.min.parse().ok());
+                let min = min.ok_or_else(|| no_token("storage_balance_bounds did not answer bounds".to_owned()))?;
+                Ok((storage, min))
+            }
+            Err(error) if courier::is_method_missing(&error) => {
+                tracing::warn!("{token} has no NEP-145: receivers need no registration");
+                Ok((StoragePolicy::Auto, 0))
+            }
+            Err(error) => Err(unreachable(&error)),
+        },
+    }
+}
+
+fn unreachable(error: &Error) -> StartError {
+    StartError::Unreachable(error.to_string())
+}
