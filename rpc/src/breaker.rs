@@ -229,17 +229,11 @@ impl Breaker {
         let period = match pause {
             Some(pause) if !pause.is_zero() => pause.min(self.config.retry_after_max),
             _ => {
-                let grown = self
-                    .config
-                    .open_base
-                    .saturating_mul(1 << doublings)
-                    .min(self.config.open_max);
+                let grown = self.config.open_base.saturating_mul(1 << doublings).min(self.config.open_max);
                 grown.mul_f64(1.0 - self.config.jitter * self.share())
             }
         };
-        self.enter(State::Open {
-            until: now.saturating_add(period),
-        });
+        self.enter(State::Open { until: now.saturating_add(period) });
     }
 
     fn enter(&mut self, state: State) {
@@ -255,5 +249,230 @@ impl Breaker {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^= z >> 31;
         (z >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use BreakerState::{Closed, HalfOpen, Open};
+    use Verdict::{Abandoned, Failure, Success, Throttled};
+
+    /// No jitter, so that times are exact; the rate rule needs 4 calls, the row rule 3.
+    fn config() -> Config {
+        Config {
+            consecutive_failures: 3,
+            window: 8,
+            min_calls: 4,
+            failure_rate: 0.5,
+            open_base: ms(1000),
+            open_max: ms(5000),
+            jitter: 0.0,
+            retry_after_max: ms(60_000),
+        }
+    }
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// One call at `at`: let pass if `verdict` is given, held back otherwise; then the state.
+    type Step = (u64, Option<Verdict>, BreakerState);
+
+    fn replay(name: &str, config: Config, steps: &[Step]) -> Breaker {
+        let mut breaker = Breaker::new(config, 7);
+        for (number, &(at, verdict, state)) in steps.iter().enumerate() {
+            let now = ms(at);
+            assert_eq!(breaker.ready(now), verdict.is_some(), "{name}, step {number}: ready");
+            match (breaker.admit(now), verdict) {
+                (Some(permit), Some(verdict)) => breaker.record(now, permit, verdict),
+                (None, None) => {}
+                (admitted, _) => panic!("{name}, step {number}: admitted {admitted:?}"),
+            }
+            assert_eq!(breaker.state(now), state, "{name}, step {number}: state");
+        }
+        breaker
+    }
+
+    #[test]
+    fn moves_as_the_table_says() {
+        let (ok, bad) = (Some(Success), Some(Failure));
+        let table: &[(&str, &[Step])] = &[
+            ("successes keep it closed", &[(0, ok, Closed), (1, ok, Closed), (2, ok, Closed), (3, ok, Closed)]),
+            ("opens after 3 failures in a row", &[(0, bad, Closed), (1, bad, Closed), (2, bad, Open), (3, None, Open)]),
+            (
+                "a success breaks the row but not the rate",
+                &[(0, bad, Closed), (1, bad, Closed), (2, ok, Closed), (3, bad, Open)],
+            ),
+            (
+                "rate below half stays closed",
+                &[
+                    (0, ok, Closed),
+                    (1, ok, Closed),
+                    (2, bad, Closed),
+                    (3, ok, Closed),
+                    (4, bad, Closed),
+                    (5, ok, Closed),
+                ],
+            ),
+            ("too few calls for a rate", &[(0, bad, Closed), (1, ok, Closed), (2, bad, Closed)]),
+            (
+                "half-open after the period, a good probe closes it",
+                &[
+                    (0, bad, Closed),
+                    (0, bad, Closed),
+                    (0, bad, Open),
+                    (999, None, Open),
+                    (1000, ok, Closed),
+                    (1001, bad, Closed),
+                ],
+            ),
+            (
+                "a bad probe doubles the period, up to the cap",
+                &[
+                    (0, bad, Closed),
+                    (0, bad, Closed),
+                    (0, bad, Open),
+                    (1000, bad, Open),
+                    (2999, None, Open),
+                    (3000, bad, Open),
+                    (6999, None, Open),
+                    (7000, bad, Open),
+                    (11_999, None, Open),
+                    (12_000, bad, Open),
+                    (16_999, None, Open),
+                    (17_000, ok, Closed),
+                ],
+            ),
+            (
+                "a success resets the growth",
+                &[
+                    (0, bad, Closed),
+                    (0, bad, Closed),
+                    (0, bad, Open),
+                    (1000, bad, Open),
+                    (3000, ok, Closed),
+                    (3000, bad, Closed),
+                    (3000, bad, Closed),
+                    (3000, bad, Open),
+                    (3999, None, Open),
+                    (4000, ok, Closed),
+                ],
+            ),
+            (
+                "an abandoned probe leaves room for the next one",
+                &[
+                    (0, bad, Closed),
+                    (0, bad, Closed),
+                    (0, bad, Open),
+                    (1000, Some(Abandoned), HalfOpen),
+                    (1000, ok, Closed),
+                ],
+            ),
+            (
+                "abandoned calls do not count",
+                &[(0, bad, Closed), (0, bad, Closed), (0, Some(Abandoned), Closed), (0, bad, Open)],
+            ),
+            (
+                "Retry-After opens for the time stated",
+                &[(0, Some(Throttled(Some(ms(7000)))), Open), (6999, None, Open), (7000, ok, Closed)],
+            ),
+            (
+                "Retry-After is bounded",
+                &[(0, Some(Throttled(Some(ms(86_400_000)))), Open), (59_999, None, Open), (60_000, ok, Closed)],
+            ),
+            (
+                "throttled without a time, or with zero: the growing period",
+                &[
+                    (0, Some(Throttled(None)), Open),
+                    (999, None, Open),
+                    (1000, Some(Throttled(Some(Duration::ZERO))), Open),
+                    (2999, None, Open),
+                    (3000, ok, Closed),
+                ],
+            ),
+        ];
+        for (name, steps) in table {
+            replay(name, config(), steps);
+        }
+    }
+
+    #[test]
+    fn half_open_admits_one_probe() {
+        let mut breaker = replay("open", config(), &[(0, Some(Throttled(None)), Open)]);
+        let probe = breaker.admit(ms(1000)).expect("the probe");
+        assert_eq!((breaker.admit(ms(1000)), breaker.wait(ms(1000))), (None, None));
+        assert_eq!((breaker.admit(ms(9000)), breaker.state(ms(9000))), (None, HalfOpen));
+        breaker.record(ms(9000), probe, Success);
+        assert_eq!(breaker.state(ms(9000)), Closed);
+    }
+
+    #[test]
+    fn verdicts_of_an_earlier_era_are_ignored() {
+        let mut breaker = Breaker::new(config(), 7);
+        let early: Vec<Permit> = (0..6).map(|_| breaker.admit(ms(0)).unwrap()).collect();
+        for &permit in &early[..3] {
+            breaker.record(ms(1), permit, Failure);
+        }
+        assert_eq!((breaker.state(ms(1)), breaker.wait(ms(1))), (Open, Some(ms(1000))));
+        // Neither a late success closes it nor a late failure prolongs it.
+        breaker.record(ms(2), early[3], Success);
+        breaker.record(ms(3), early[4], Failure);
+        assert_eq!((breaker.state(ms(3)), breaker.wait(ms(3))), (Open, Some(ms(998))));
+        let probe = breaker.admit(ms(1001)).unwrap();
+        breaker.record(ms(1002), early[5], Failure);
+        breaker.record(ms(1003), probe, Success);
+        assert_eq!(breaker.state(ms(1003)), Closed);
+    }
+
+    #[test]
+    fn the_window_forgets() {
+        let mut breaker = Breaker::new(Config { window: 4, ..config() }, 7);
+        for verdict in [Failure, Success, Success, Success, Success, Failure, Success] {
+            let permit = breaker.admit(ms(0)).unwrap();
+            breaker.record(ms(0), permit, verdict);
+        }
+        assert_eq!(breaker.state(ms(0)), Closed, "1 of the last 4 failed");
+        let permit = breaker.admit(ms(0)).unwrap();
+        breaker.record(ms(0), permit, Failure);
+        assert_eq!(breaker.state(ms(0)), Open, "2 of the last 4 failed");
+    }
+
+    #[test]
+    fn jitter_shortens_and_differs_by_seed() {
+        let config = Config { consecutive_failures: 1, jitter: 0.3, ..config() };
+        let wait = |seed| {
+            let mut breaker = Breaker::new(config, seed);
+            let permit = breaker.admit(ms(0)).unwrap();
+            breaker.record(ms(0), permit, Failure);
+            breaker.wait(ms(0)).unwrap()
+        };
+        let waits: Vec<Duration> = (0..50).map(wait).collect();
+        assert!(waits.iter().all(|wait| (ms(700)..=ms(1000)).contains(wait)), "{waits:?}");
+        assert!(waits.iter().any(|wait| *wait != waits[0]), "all seeds wait the same");
+        assert_eq!(wait(3), waits[3], "a seed decides");
+    }
+
+    #[test]
+    fn settings_out_of_range_are_moved_into_it() {
+        let config = Config {
+            consecutive_failures: 0,
+            window: 1000,
+            min_calls: 0,
+            failure_rate: f64::NAN,
+            jitter: 9.0,
+            open_base: ms(10),
+            open_max: ms(1),
+            ..config()
+        };
+        let mut breaker = Breaker::new(config, 7);
+        for _ in 0..200 {
+            let permit = breaker.admit(ms(0)).unwrap();
+            breaker.record(ms(0), permit, Success);
+        }
+        assert_eq!(breaker.state(ms(0)), Closed, "only failures open it");
+        let permit = breaker.admit(ms(0)).unwrap();
+        breaker.record(ms(0), permit, Failure);
+        assert!(breaker.wait(ms(0)).unwrap() <= ms(10));
     }
 }

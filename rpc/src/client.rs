@@ -13,7 +13,7 @@ use reqwest::Url;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use serde::Serialize;
 
-use crate::breaker::{Permit, Verdict};
+use crate::breaker::{BreakerState, Permit, Verdict};
 use crate::config::{Config, ConfigError, ENDPOINTS_MAX, Endpoint, Timeouts};
 use crate::endpoints::{EndpointHealth, EndpointId, Endpoints, Route};
 use crate::fate::{Error, Fate};
@@ -75,10 +75,7 @@ impl Client {
         }
         let names = config.endpoints.iter().map(Endpoint::name).collect();
         let endpoints = Endpoints::new(names, config.breaker, config.max_lag_blocks, config.seed);
-        let pools = config
-            .endpoints
-            .into_iter()
-            .map(|endpoint| Pool::new(endpoint, &config.timeouts));
+        let pools = config.endpoints.into_iter().map(|endpoint| Pool::new(endpoint, &config.timeouts));
         Ok(Client {
             pools: pools.collect::<Result<_, _>>()?,
             endpoints: RefCell::new(endpoints),
@@ -111,11 +108,7 @@ impl Client {
     pub async fn probe_endpoints(&self) -> Vec<(EndpointId, Result<Status, Error>)> {
         let ids: Vec<EndpointId> = self.endpoints.borrow().ids().collect();
         let probe = async |id: EndpointId| {
-            let plan = Plan {
-                route: Route::Only(id),
-                timeout: self.timeouts.probe,
-                any_head: true,
-            };
+            let plan = Plan { route: Route::Only(id), timeout: self.timeouts.probe, any_head: true };
             (id, self.status_by(plan).await.map(|answer| answer.value))
         };
         join_all(ids.into_iter().map(probe)).await
@@ -133,20 +126,12 @@ impl Client {
 
     /// A call that a node answers at once.
     pub(crate) fn at_once(&self, route: Route) -> Plan {
-        Plan {
-            route,
-            timeout: self.timeouts.read,
-            any_head: false,
-        }
+        Plan { route, timeout: self.timeouts.read, any_head: false }
     }
 
     /// A call that a node answers when it has waited long enough.
     pub(crate) fn waiting(&self, route: Route) -> Plan {
-        Plan {
-            route,
-            timeout: self.timeouts.wait,
-            any_head: false,
-        }
+        Plan { route, timeout: self.timeouts.wait, any_head: false }
     }
 
     /// One call. Another endpoint is asked only if the one before certainly got no byte of it.
@@ -170,18 +155,8 @@ impl Client {
                 }
                 Err(failure) => {
                     call.end(failure.verdict);
-                    let Failure {
-                        fate,
-                        message,
-                        retry_after,
-                        ..
-                    } = failure;
-                    let error = Error {
-                        fate,
-                        endpoint: Some(id),
-                        message: message.into(),
-                        retry_after,
-                    };
+                    let Failure { fate, message, retry_after, .. } = failure;
+                    let error = Error { fate, endpoint: Some(id), message: message.into(), retry_after };
                     if error.fate != Fate::NeverLeft {
                         return Err(error);
                     }
@@ -195,58 +170,31 @@ impl Client {
 
     fn begin(&self, plan: Plan, tried: &[EndpointId]) -> Option<InFlight<'_>> {
         let now = self.now();
-        let (id, permit) = self
-            .endpoints
-            .borrow_mut()
-            .select(now, plan.route, tried, plan.any_head)?;
-        Some(InFlight {
-            client: self,
-            id,
-            permit,
-            ended: false,
-        })
+        let (id, permit) = self.endpoints.borrow_mut().select(now, plan.route, tried, plan.any_head)?;
+        Some(InFlight { client: self, id, permit, ended: false })
     }
 
     async fn exchange<T: Parse>(&self, id: EndpointId, body: bytes::Bytes, timeout: Duration) -> Result<T, Failure> {
         let Some(pool) = self.pools.get(id.index()) else {
-            return Err(Failure {
-                fate: Fate::NeverLeft,
-                ..unusable("no such endpoint")
-            });
+            return Err(Failure { fate: Fate::NeverLeft, ..unusable("no such endpoint") });
         };
         let request = pool.http.post(pool.url.clone()).timeout(timeout).body(body);
-        let mut response = request
-            .send()
-            .await
-            .map_err(|error| transport_failure(error, "request"))?;
+        let mut response = request.send().await.map_err(|error| transport_failure(error, "request"))?;
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers(), SystemTime::now());
-        let too_large = || {
-            unusable(&format!(
-                "HTTP {status}: body larger than {} bytes",
-                self.max_response_bytes
-            ))
-        };
+        let too_large = || unusable(&format!("HTTP {status}: body larger than {} bytes", self.max_response_bytes));
         let announced = response.content_length().unwrap_or(0);
         if announced > self.max_response_bytes as u64 {
             return Err(too_large());
         }
         let mut content = Vec::with_capacity((announced as usize).min(64 << 10));
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| transport_failure(error, "response body"))?
-        {
+        while let Some(chunk) = response.chunk().await.map_err(|error| transport_failure(error, "response body"))? {
             if content.len() + chunk.len() > self.max_response_bytes {
                 return Err(too_large());
             }
             content.extend_from_slice(&chunk);
         }
-        wire::decode(&HttpAnswer {
-            status,
-            retry_after,
-            body: &content,
-        })
+        wire::decode(&HttpAnswer { status, retry_after, body: &content })
     }
 
     /// Why no endpoint could be asked.
@@ -261,17 +209,14 @@ impl Client {
                 let state = match (health.usable, health.syncing) {
                     (true, _) => "not on this route",
                     (false, true) => "syncing",
-                    (false, false) if health.breaker == crate::breaker::BreakerState::Closed => "lagging",
+                    (false, false) if health.breaker == BreakerState::Closed => "lagging",
                     (false, false) => health.breaker.as_str(),
                 };
                 format!("{} ({state})", health.name)
             })
             .collect();
         let message = format!("no usable endpoint: {}", states.join(", "));
-        Error {
-            retry_after,
-            ..never_left(None, &message)
-        }
+        Error { retry_after, ..never_left(None, &message) }
     }
 
     fn now(&self) -> Duration {
@@ -281,9 +226,7 @@ impl Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client")
-            .field("endpoints", &self.endpoints())
-            .finish_non_exhaustive()
+        f.debug_struct("Client").field("endpoints", &self.endpoints()).finish_non_exhaustive()
     }
 }
 
@@ -291,10 +234,7 @@ impl Pool {
     fn new(endpoint: Endpoint, timeouts: &Timeouts) -> Result<Pool, ConfigError> {
         let loopback = endpoint.is_loopback();
         let Endpoint { url, mut headers } = endpoint;
-        headers.insert(
-            CONTENT_TYPE,
-            reqwest::header::HeaderValue::from_static("application/json"),
-        );
+        headers.insert(CONTENT_TYPE, reqwest::header::HeaderValue::from_static("application/json"));
         let mut builder = reqwest::Client::builder()
             .default_headers(headers)
             .user_agent(concat!("keyshard/", env!("CARGO_PKG_VERSION")))
@@ -317,9 +257,7 @@ impl Pool {
             // Without TLS no root certificates are needed, and a machine may have none.
             builder = builder.tls_certs_only([]);
         }
-        let http = builder
-            .build()
-            .map_err(|why| ConfigError::Http(cause_chain(&why.without_url())))?;
+        let http = builder.build().map_err(|why| ConfigError::Http(cause_chain(&why.without_url())))?;
         Ok(Pool { http, url })
     }
 }
@@ -343,12 +281,12 @@ impl InFlight<'_> {
         let mut endpoints = self.client.endpoints.borrow_mut();
         let (before, after) = endpoints.record(now, self.id, self.permit, verdict);
         if before != after {
-            tracing::warn!(
-                endpoint = endpoints.name(self.id),
-                from = before.as_str(),
-                to = after.as_str(),
-                "breaker"
-            );
+            let (endpoint, from, to) = (endpoints.name(self.id), before.as_str(), after.as_str());
+            if after == BreakerState::Open {
+                tracing::warn!(endpoint, from, to, "breaker");
+            } else {
+                tracing::info!(endpoint, from, to, "breaker");
+            }
         }
     }
 }
@@ -362,32 +300,21 @@ impl Drop for InFlight<'_> {
 }
 
 fn never_left(endpoint: Option<EndpointId>, message: &str) -> Error {
-    Error {
-        fate: Fate::NeverLeft,
-        endpoint,
-        message: bounded(message),
-        retry_after: None,
-    }
+    Error { fate: Fate::NeverLeft, endpoint, message: bounded(message), retry_after: None }
 }
 
-/// Only an error of the connector proves that nothing left: it comes before the first byte of the request.
+/// Only an error of the connector (or of building the request) proves that nothing left: it comes before the first
+/// byte of the request.
 fn transport_failure(error: reqwest::Error, stage: &str) -> Failure {
     let error = error.without_url();
-    let fate = if error.is_connect() {
-        Fate::NeverLeft
-    } else {
-        Fate::Unknown
-    };
+    let fate = if error.is_connect() || error.is_builder() { Fate::NeverLeft } else { Fate::Unknown };
     let what = match (error.is_connect(), error.is_timeout()) {
         (true, true) => "connect timed out".to_owned(),
         (true, false) => "connect failed".to_owned(),
         (false, true) => format!("{stage} timed out"),
         (false, false) => format!("{stage} failed"),
     };
-    Failure {
-        fate,
-        ..unusable(&format!("{what}: {}", cause_chain(&error)))
-    }
+    Failure { fate, ..unusable(&format!("{what}: {}", cause_chain(&error))) }
 }
 
 /// The innermost words of an error: the outer ones only say which library passed it on.
@@ -423,12 +350,38 @@ async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output>
                 *slot = Some(output);
             }
         }
-        if done.iter().all(Option::is_some) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        if done.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
     done.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770);
+        let cases = [
+            ("7", Some(7)),
+            (" 120 ", Some(120)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(7)),
+            ("Sun, 06 Nov 1994 08:49:20 GMT", Some(0)),
+            ("soon", None),
+            ("-1", None),
+            ("", None),
+        ];
+        for (text, seconds) in cases {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, text.parse().unwrap());
+            assert_eq!(retry_after(&headers, now), seconds.map(Duration::from_secs), "{text}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn a_client_needs_endpoints() {
+        assert_eq!(Client::new(Config::new(Vec::new())).map(drop), Err(ConfigError::Count(0)));
+    }
 }

@@ -123,11 +123,7 @@ impl Config {
         fastnear_api_key: Option<&str>,
     ) -> Result<(Config, Vec<String>), ConfigError> {
         let mut warnings = Vec::new();
-        let listed = rpc_urls
-            .unwrap_or_default()
-            .split(',')
-            .map(str::trim)
-            .filter(|url| !url.is_empty());
+        let listed = rpc_urls.unwrap_or_default().split(',').map(str::trim).filter(|url| !url.is_empty());
         let mut urls: Vec<&str> = Vec::new();
         for url in listed {
             if urls.contains(&url) {
@@ -184,9 +180,8 @@ impl Endpoint {
     /// segments long enough to be a token are shown as `***`.
     pub fn name(&self) -> String {
         let segments = self.url.path().split('/');
-        let segments: Vec<&str> = segments
-            .map(|segment| if segment.len() >= TOKEN_LENGTH { "***" } else { segment })
-            .collect();
+        let segments: Vec<&str> =
+            segments.map(|segment| if segment.len() >= TOKEN_LENGTH { "***" } else { segment }).collect();
         let port = self.url.port().map(|port| format!(":{port}")).unwrap_or_default();
         let host = self.url.host_str().unwrap_or_default();
         format!("{}://{host}{port}{}", self.url.scheme(), segments.join("/"))
@@ -195,18 +190,12 @@ impl Endpoint {
     /// Whether the host is this machine, where no proxy belongs.
     pub(crate) fn is_loopback(&self) -> bool {
         let host = self.url.host_str().unwrap_or_default();
-        let address = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<std::net::IpAddr>();
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
         host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
     }
 
     fn at(position: usize, url: &str) -> Result<Self, ConfigError> {
-        let refuse = |reason: &str| ConfigError::Url {
-            position,
-            reason: reason.to_owned(),
-        };
+        let refuse = |reason: &str| ConfigError::Url { position, reason: reason.to_owned() };
         let url = Url::parse(url).map_err(|why| refuse(&why.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(refuse("the URL must begin with http:// or https://"));
@@ -214,16 +203,11 @@ impl Endpoint {
         if url.host_str().is_none_or(str::is_empty) {
             return Err(refuse("the URL has no host"));
         }
-        Ok(Endpoint {
-            url,
-            headers: HeaderMap::new(),
-        })
+        Ok(Endpoint { url, headers: HeaderMap::new() })
     }
 
     fn insert(&mut self, name: HeaderName, value: &str) -> Result<(), ConfigError> {
-        let invalid = || ConfigError::Header {
-            name: name.as_str().to_owned(),
-        };
+        let invalid = || ConfigError::Header { name: name.as_str().to_owned() };
         let mut value = HeaderValue::from_str(value).map_err(|_| invalid())?;
         value.set_sensitive(true);
         self.headers.insert(name, value);
@@ -268,10 +252,7 @@ fn read_headers(json: &str, warnings: &mut Vec<String>) -> HeaderMap {
             serde_json::Value::Number(number) => number.to_string(),
             serde_json::Value::Bool(flag) => flag.to_string(),
             _ => {
-                warnings.push(format!(
-                    "RPC_HEADERS: {:?} is ignored: its value is not text",
-                    bounded(&name)
-                ));
+                warnings.push(format!("RPC_HEADERS: {:?} is ignored: its value is not text", bounded(&name)));
                 continue;
             }
         };
@@ -280,11 +261,122 @@ fn read_headers(json: &str, warnings: &mut Vec<String>) -> HeaderMap {
                 value.set_sensitive(true);
                 headers.insert(header, value);
             }
-            _ => warnings.push(format!(
-                "RPC_HEADERS: {:?} is ignored: not a valid HTTP header",
-                bounded(&name)
-            )),
+            _ => warnings.push(format!("RPC_HEADERS: {:?} is ignored: not a valid HTTP header", bounded(&name))),
         }
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFAULT_URL: &str = "https://rpc.testnet.fastnear.com";
+
+    fn names(config: &Config) -> Vec<String> {
+        config.endpoints.iter().map(Endpoint::name).collect()
+    }
+
+    fn header<'a>(endpoint: &'a Endpoint, name: &str) -> Option<&'a str> {
+        endpoint.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    #[test]
+    fn rpc_urls_override_node_url() {
+        let cases: &[(Option<&str>, &[&str])] = &[
+            (None, &["https://rpc.testnet.fastnear.com/"]),
+            (Some(""), &["https://rpc.testnet.fastnear.com/"]),
+            (Some(" , "), &["https://rpc.testnet.fastnear.com/"]),
+            (Some("http://a:3030"), &["http://a:3030/"]),
+            (Some(" http://a , https://b/rpc/ ,"), &["http://a/", "https://b/rpc/"]),
+            (Some("http://a,http://a"), &["http://a/"]),
+        ];
+        for (rpc_urls, expected) in cases {
+            let (config, _) = Config::from_settings(*rpc_urls, DEFAULT_URL, None, None).unwrap();
+            assert_eq!(names(&config), *expected, "{rpc_urls:?}");
+        }
+    }
+
+    #[test]
+    fn urls_that_cannot_be_used_are_refused() {
+        for url in ["", "localhost:3030", "ftp://a", "http://", "file:///etc/passwd", "/rpc", "http://a:99999"] {
+            let error = Config::from_settings(Some(&format!("http://ok,{url},http://fine")), url, None, None);
+            // Empty ones are skipped in a list.
+            let error = if url.is_empty() { Endpoint::new(url).map(drop) } else { error.map(drop) };
+            assert!(matches!(error, Err(ConfigError::Url { .. })), "{url}: {error:?}");
+        }
+        let many = (0..=ENDPOINTS_MAX).map(|n| format!("http://n{n}")).collect::<Vec<_>>().join(",");
+        let error = Config::from_settings(Some(&many), DEFAULT_URL, None, None).map(drop);
+        assert_eq!(error, Err(ConfigError::Count(ENDPOINTS_MAX + 1)));
+    }
+
+    #[test]
+    fn headers_go_to_all_and_the_key_to_fastnear_only() {
+        let urls = "https://rpc.mainnet.fastnear.com,http://127.0.0.1:3030";
+        let json = r#"{"X-Team":"blue","X-Number":7,"Authorization":"Basic abc"}"#;
+        let (config, warnings) = Config::from_settings(Some(urls), DEFAULT_URL, Some(json), Some("K3Y")).unwrap();
+        assert_eq!(warnings, [""; 0]);
+        let [fastnear, local] = config.endpoints.as_slice() else { panic!("two endpoints") };
+        assert_eq!(header(fastnear, "authorization"), Some("Bearer K3Y"));
+        assert_eq!(header(fastnear, "x-api-key"), Some("K3Y"));
+        assert_eq!(header(fastnear, "x-team"), Some("blue"));
+        assert_eq!(header(local, "authorization"), Some("Basic abc"));
+        assert_eq!(header(local, "x-api-key"), None);
+        assert_eq!(header(local, "x-number"), Some("7"));
+    }
+
+    #[test]
+    fn bad_headers_are_warned_about_without_their_values() {
+        let cases = [
+            (r#"{"a":"S3CRET""#, "not a JSON object"),
+            (r#"["S3CRET"]"#, "not a JSON object"),
+            (r#""S3CRET""#, "not a JSON object"),
+            (r#"{"a":["S3CRET"]}"#, "not text"),
+            (r#"{"a b":"S3CRET"}"#, "not a valid HTTP header"),
+            ("{\"a\":\"S3CRET\\n\"}", "not a valid HTTP header"),
+        ];
+        for (json, expected) in cases {
+            let (config, warnings) = Config::from_settings(None, DEFAULT_URL, Some(json), None).unwrap();
+            assert_eq!(warnings.len(), 1, "{json}");
+            assert!(warnings[0].contains(expected) && !warnings[0].contains("S3CRET"), "{json}: {warnings:?}");
+            assert!(config.endpoints[0].headers.is_empty(), "{json}");
+        }
+        assert!(Config::from_settings(None, DEFAULT_URL, Some(" "), Some(" ")).unwrap().1.is_empty());
+        let plain = Config::from_settings(None, "http://rpc.fastnear.com", None, Some("K3Y")).unwrap();
+        assert_eq!(plain.1, ["FASTNEAR_API_KEY goes to http://rpc.fastnear.com/ unencrypted"]);
+        let error = Config::from_settings(None, DEFAULT_URL, None, Some("S3CRET\u{1}")).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("S3CRET"));
+    }
+
+    #[test]
+    fn names_hold_no_credentials() {
+        let cases = [
+            ("https://user:S3CRET@host:8443/rpc?key=S3CRET#S3CRET", "https://host:8443/rpc"),
+            ("https://near.example/v3/S3CRET78901234567890/", "https://near.example/v3/***/"),
+            ("http://127.0.0.1:3030", "http://127.0.0.1:3030/"),
+            ("https://[::1]/x", "https://[::1]/x"),
+        ];
+        for (url, name) in cases {
+            let endpoint = Endpoint::new(url).unwrap().with_header("x-api-key", "S3CRET").unwrap();
+            assert_eq!(endpoint.name(), name);
+            let config = Config::new(vec![endpoint.clone()]);
+            let shown = format!("{endpoint} {endpoint:?} {config:?}");
+            assert!(!shown.contains("S3CRET") && !shown.contains("user"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_known() {
+        for (url, loopback) in [
+            ("http://localhost:1", true),
+            ("http://node.localhost", true),
+            ("http://127.0.0.1", true),
+            ("http://127.8.8.8", true),
+            ("http://[::1]:3030", true),
+            ("http://10.0.0.1", false),
+            ("https://localhost.example", false),
+        ] {
+            assert_eq!(Endpoint::new(url).unwrap().is_loopback(), loopback, "{url}");
+        }
+    }
 }

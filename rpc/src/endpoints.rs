@@ -103,11 +103,7 @@ impl Endpoints {
             calls: 0,
             failures: 0,
         });
-        Endpoints {
-            slots: slots.collect(),
-            preferred: 0,
-            max_lag_blocks,
-        }
+        Endpoints { slots: slots.collect(), preferred: 0, max_lag_blocks }
     }
 
     /// Chooses an endpoint that `route` allows, is not in `tried` and may be used, and takes a permit of its
@@ -142,10 +138,7 @@ impl Endpoints {
     /// How long until an endpoint that `route` allows may be tried again, if a breaker is all that holds it.
     pub fn wait(&self, now: Duration, route: Route) -> Option<Duration> {
         let allowed = self.slots.iter().enumerate().filter(|(at, _)| route.allows(id_of(*at)));
-        allowed
-            .filter_map(|(_, slot)| slot.breaker.wait(now))
-            .min()
-            .filter(|wait| !wait.is_zero())
+        allowed.filter_map(|(_, slot)| slot.breaker.wait(now)).min().filter(|wait| !wait.is_zero())
     }
 
     /// Takes the verdict of a call; returns the breaker's state before and after it.
@@ -173,11 +166,7 @@ impl Endpoints {
     /// observation, so an endpoint is never taken to lag because nobody asked it for a while.
     pub fn observe_head(&mut self, id: EndpointId, height: u64, syncing: bool) {
         let others = self.slots.iter().enumerate().filter(|(at, _)| *at != id.index());
-        let best = others
-            .filter(|(_, slot)| !slot.syncing)
-            .filter_map(|(_, slot)| slot.height)
-            .max()
-            .unwrap_or(0);
+        let best = others.filter(|(_, slot)| !slot.syncing).filter_map(|(_, slot)| slot.height).max().unwrap_or(0);
         if let Some(slot) = self.slots.get_mut(id.index()) {
             slot.height = Some(height);
             slot.syncing = syncing;
@@ -236,4 +225,179 @@ impl Endpoints {
 /// [`Config`](crate::Config) bounds the number of endpoints far below `u16::MAX`.
 fn id_of(at: usize) -> EndpointId {
     EndpointId(at as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: EndpointId = EndpointId::new(0);
+    const B: EndpointId = EndpointId::new(1);
+    const C: EndpointId = EndpointId::new(2);
+
+    fn three() -> Endpoints {
+        let names = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let breaker = breaker::Config { consecutive_failures: 1, jitter: 0.0, ..breaker::Config::default() };
+        Endpoints::new(names, breaker, 10, 1)
+    }
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// Selects, and gives the permit back as a call that was given up.
+    fn chosen(endpoints: &mut Endpoints, now: Duration, route: Route) -> Option<EndpointId> {
+        let (id, permit) = endpoints.select(now, route, &[], false)?;
+        endpoints.record(now, id, permit, Verdict::Abandoned);
+        Some(id)
+    }
+
+    fn fail(endpoints: &mut Endpoints, now: Duration, id: EndpointId) {
+        let (selected, permit) = endpoints.select(now, Route::Only(id), &[], false).unwrap();
+        endpoints.record(now, selected, permit, Verdict::Failure);
+    }
+
+    #[test]
+    fn chooses_as_the_table_says() {
+        type Setup = fn(&mut Endpoints);
+        let table: &[(&str, Setup, Route, Option<EndpointId>)] = &[
+            ("the first is preferred", |_| {}, Route::Any, Some(A)),
+            ("only one", |_| {}, Route::Only(C), Some(C)),
+            ("all but the preferred", |_| {}, Route::Except(A), Some(B)),
+            ("an unknown endpoint", |_| {}, Route::Only(EndpointId::new(9)), None),
+            ("an open breaker is passed over", |e| fail(e, at(0), A), Route::Any, Some(B)),
+            ("Only does not get past an open breaker", |e| fail(e, at(0), A), Route::Only(A), None),
+            (
+                "two open",
+                |e| {
+                    fail(e, at(0), A);
+                    fail(e, at(0), B);
+                },
+                Route::Any,
+                Some(C),
+            ),
+            ("all open", |e| [A, B, C].map(|id| fail(e, at(0), id)).into_iter().collect(), Route::Any, None),
+            ("syncing is passed over", |e| e.observe_head(A, 100, true), Route::Any, Some(B)),
+            ("Only gets a syncing one", |e| e.observe_head(A, 100, true), Route::Only(A), Some(A)),
+            (
+                "lagging is passed over",
+                |e| {
+                    e.observe_head(B, 111, false);
+                    e.observe_head(A, 100, false);
+                },
+                Route::Any,
+                Some(B),
+            ),
+            (
+                "a lag within bounds is none",
+                |e| {
+                    e.observe_head(B, 110, false);
+                    e.observe_head(A, 100, false);
+                },
+                Route::Any,
+                Some(A),
+            ),
+            (
+                "an old observation is no lag",
+                |e| {
+                    e.observe_head(A, 100, false);
+                    e.observe_head(B, 5000, false);
+                },
+                Route::Any,
+                Some(A),
+            ),
+            (
+                "the height of a syncing node does not count",
+                |e| {
+                    e.observe_head(B, 5000, true);
+                    e.observe_head(A, 100, false);
+                },
+                Route::Any,
+                Some(A),
+            ),
+            (
+                "a chain that began anew",
+                |e| {
+                    e.observe_head(A, 5000, false);
+                    e.observe_head(A, 1, false);
+                },
+                Route::Any,
+                Some(A),
+            ),
+        ];
+        for (name, setup, route, expected) in table {
+            let mut endpoints = three();
+            setup(&mut endpoints);
+            assert_eq!(chosen(&mut endpoints, at(0), *route), *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn sticks_to_its_choice() {
+        let mut endpoints = three();
+        fail(&mut endpoints, at(0), A);
+        assert_eq!(chosen(&mut endpoints, at(0), Route::Any), Some(B));
+        // A could be probed by now: B stays, and a call on another route changes nothing.
+        assert_eq!(chosen(&mut endpoints, at(100), Route::Only(C)), Some(C));
+        assert_eq!(chosen(&mut endpoints, at(100), Route::Any), Some(B));
+        endpoints.observe_head(B, 7, true);
+        assert_eq!(chosen(&mut endpoints, at(100), Route::Any), Some(C), "healthy before half-open");
+        endpoints.observe_head(B, 8, false);
+        assert_eq!(chosen(&mut endpoints, at(100), Route::Any), Some(C));
+    }
+
+    #[test]
+    fn the_last_resort_is_a_probe() {
+        let mut endpoints = three();
+        for id in [A, B, C] {
+            fail(&mut endpoints, at(0), id);
+        }
+        assert_eq!(endpoints.wait(at(0), Route::Any), Some(at(1)));
+        let (first, _held) = endpoints.select(at(2), Route::Any, &[], false).unwrap();
+        let (second, _held) = endpoints.select(at(2), Route::Any, &[], false).unwrap();
+        assert_ne!(first, second, "one probe each");
+        assert_eq!(endpoints.wait(at(2), Route::Only(first)), None, "a probe is under way");
+    }
+
+    #[test]
+    fn tried_ones_are_not_tried_again() {
+        let mut endpoints = three();
+        let mut tried = Vec::new();
+        while let Some((id, permit)) = endpoints.select(at(0), Route::Any, &tried, false) {
+            endpoints.record(at(0), id, permit, Verdict::Failure);
+            tried.push(id);
+        }
+        assert_eq!(tried, [A, B, C]);
+    }
+
+    #[test]
+    fn asking_for_the_head_reaches_those_that_lag() {
+        let mut endpoints = three();
+        for id in [A, B, C] {
+            endpoints.observe_head(id, 1, true);
+        }
+        assert_eq!(chosen(&mut endpoints, at(0), Route::Any), None);
+        assert!(endpoints.select(at(0), Route::Any, &[], true).is_some());
+        endpoints.observe_height(A, 2);
+        assert_eq!(chosen(&mut endpoints, at(0), Route::Any), None, "a block says nothing about syncing");
+        endpoints.observe_head(A, 3, false);
+        assert_eq!(chosen(&mut endpoints, at(0), Route::Any), Some(A));
+    }
+
+    #[test]
+    fn health_tells_what_happened() {
+        let mut endpoints = three();
+        fail(&mut endpoints, at(0), A);
+        endpoints.observe_head(C, 50, false);
+        endpoints.observe_head(B, 30, false);
+        assert_eq!(chosen(&mut endpoints, at(0), Route::Any), Some(C));
+        let health = endpoints.health(at(0));
+        let row = |id: EndpointId| {
+            let h = &health[id.index()];
+            (h.name.as_str(), h.breaker, h.usable, h.preferred, h.latest_height, h.lag, h.calls, h.failures)
+        };
+        assert_eq!(row(A), ("a", BreakerState::Open, false, false, None, 0, 1, 1));
+        assert_eq!(row(B), ("b", BreakerState::Closed, false, false, Some(30), 20, 0, 0));
+        assert_eq!(row(C), ("c", BreakerState::Closed, true, true, Some(50), 0, 1, 0));
+    }
 }

@@ -26,7 +26,7 @@ impl fmt::Display for Error {
         match &self.fate {
             Fate::NeverLeft => write!(f, "not sent: {}", self.message),
             Fate::Unknown => write!(f, "outcome unknown: {}", self.message),
-            Fate::Refused(refusal) => write!(f, "refused: {} ({})", refusal.name(), self.message),
+            Fate::Refused(_) => write!(f, "refused: {}", self.message),
         }
     }
 }

@@ -9,10 +9,7 @@ use crate::json;
 /// nearcore's `InvalidTxError`. Amounts are yoctoNEAR.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(remote = "Self")]
-#[expect(
-    missing_docs,
-    reason = "names and fields are the protocol's own; what they mean for a caller is class()"
-)]
+#[expect(missing_docs, reason = "names and fields are the protocol's own; what they mean for a caller is class()")]
 pub enum InvalidTx {
     /// The access key does not exist or may not do this.
     InvalidAccessKeyError(Box<AccessKeyError>),
@@ -298,16 +295,11 @@ impl fmt::Display for InvalidTx {
             InvalidTx::InvalidNonce { tx_nonce, ak_nonce } => {
                 write!(f, "nonce {tx_nonce} is not above the access key's {ak_nonce}")
             }
-            InvalidTx::NotEnoughBalance {
-                signer_id,
-                balance,
-                cost,
-            } => {
+            InvalidTx::NotEnoughBalance { signer_id, balance, cost } => {
                 write!(f, "{signer_id} has {balance} yoctoNEAR, the transaction costs {cost}")
             }
-            InvalidTx::InvalidAccessKeyError(error) => write!(f, "access key: {error:?}"),
             InvalidTx::Other(raw) => f.write_str(raw),
-            known => write!(f, "{known:?}"),
+            known => f.write_str(&json::bounded(&format!("{known:?}"))),
         }
     }
 }
@@ -326,10 +318,6 @@ impl<'de> Deserialize<'de> for AccessKeyError {
 
 impl<'de> Deserialize<'de> for ActionsValidationError {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        json::known_or(
-            deserializer,
-            |known| Self::deserialize(known),
-            ActionsValidationError::Other,
-        )
+        json::known_or(deserializer, |known| Self::deserialize(known), ActionsValidationError::Other)
     }
 }

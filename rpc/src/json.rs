@@ -8,6 +8,9 @@ use serde_json::value::RawValue;
 
 /// Bytes of foreign text kept at most, in messages and in the raw text of unknown variants.
 pub(crate) const TEXT_MAX: usize = 512;
+/// An enum's JSON longer than this is not read but kept as bounded text: far above what the protocol's own limits
+/// (16 KiB of log or panic text) allow.
+const KNOWN_MAX: usize = 64 << 10;
 
 /// Cuts foreign text to [`TEXT_MAX`] bytes and replaces control characters by spaces.
 pub(crate) fn bounded(text: &str) -> String {
@@ -15,10 +18,7 @@ pub(crate) fn bounded(text: &str) -> String {
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    let mut kept: String = text[..end]
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let mut kept: String = text[..end].chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if end < text.len() {
         kept.push('…');
     }
@@ -35,6 +35,9 @@ where
     D: Deserializer<'de>,
 {
     let raw = Box::<RawValue>::deserialize(deserializer)?;
+    if raw.get().len() > KNOWN_MAX {
+        return Ok(other(bounded(raw.get())));
+    }
     let parsed = known(&mut serde_json::Deserializer::from_str(raw.get()));
     Ok(parsed.unwrap_or_else(|_| other(bounded(raw.get()))))
 }

@@ -19,6 +19,21 @@
 //! # Retries
 //! The client asks another endpoint by itself in exactly one case: when it is certain that no byte of the request
 //! reached a node ([`Fate::NeverLeft`]). Every other retry is the caller's decision.
+//!
+//! # Use
+//! ```no_run
+//! use std::rc::Rc;
+//! use keyshard_rpc::{BlockRef, Client, Config, Route};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let (config, warnings) = Config::from_settings(None, "http://127.0.0.1:3030", None, None)?;
+//! let client = Rc::new(Client::new(config)?);
+//! client.probe_endpoints().await;
+//! let block = client.block(Route::Any, BlockRef::Final).await?;
+//! // A second question to the same node:
+//! let keys = client.view_access_key_list(Route::Only(block.endpoint), BlockRef::Final, "test.near").await?;
+//! # Ok(()) }
+//! ```
 #![forbid(unsafe_code)]
 
 pub mod breaker;
@@ -33,6 +48,9 @@ mod request;
 mod tx;
 mod views;
 mod wire;
+
+#[cfg(test)]
+mod recordings;
 
 pub use client::{Answer, Client};
 pub use config::{Config, ConfigError, ENDPOINTS_MAX, Endpoint, Timeouts};

@@ -17,24 +17,14 @@ impl Client {
     /// `status`: who the node is and how far it has come. Also asks endpoints that sync or lag: the answer is how
     /// their state becomes known.
     pub async fn status(&self, route: Route) -> Result<Answer<Status>, Error> {
-        self.status_by(Plan {
-            any_head: true,
-            ..self.at_once(route)
-        })
-        .await
+        self.status_by(Plan { any_head: true, ..self.at_once(route) }).await
     }
 
     /// `health`: an answer means that the node thinks it is well.
     pub async fn health(&self, route: Route) -> Result<Answer<()>, Error> {
-        let plan = Plan {
-            any_head: true,
-            ..self.at_once(route)
-        };
+        let plan = Plan { any_head: true, ..self.at_once(route) };
         let answer: Answer<Empty> = self.call(plan, "health", &[(); 0]).await?;
-        Ok(Answer {
-            value: (),
-            endpoint: answer.endpoint,
-        })
+        Ok(Answer { value: (), endpoint: answer.endpoint })
     }
 
     /// `block`.
@@ -49,16 +39,12 @@ impl Client {
     /// `gas_price` at the head, yoctoNEAR per gas unit.
     pub async fn gas_price(&self, route: Route) -> Result<Answer<u128>, Error> {
         let answer: Answer<GasPrice> = self.call(self.at_once(route), "gas_price", &[None::<u64>]).await?;
-        Ok(Answer {
-            value: answer.value.gas_price,
-            endpoint: answer.endpoint,
-        })
+        Ok(Answer { value: answer.value.gas_price, endpoint: answer.endpoint })
     }
 
     /// `EXPERIMENTAL_protocol_config` at the final block.
     pub async fn protocol_config(&self, route: Route) -> Result<Answer<ProtocolConfig>, Error> {
-        self.call(self.at_once(route), "EXPERIMENTAL_protocol_config", &BlockRef::Final)
-            .await
+        self.call(self.at_once(route), "EXPERIMENTAL_protocol_config", &BlockRef::Final).await
     }
 
     /// `query view_account`. [`Refusal::UnknownAccount`](crate::Refusal) if there is none.
@@ -68,12 +54,7 @@ impl Client {
         at: BlockRef<'_>,
         account_id: &str,
     ) -> Result<Answer<Account>, Error> {
-        let query = Query {
-            at,
-            request_type: "view_account",
-            account_id,
-            more: &[],
-        };
+        let query = Query { at, request_type: "view_account", account_id, more: &[] };
         self.call(self.at_once(route), "query", &query).await
     }
 
@@ -85,12 +66,7 @@ impl Client {
         account_id: &str,
         public_key: &str,
     ) -> Result<Answer<AccessKey>, Error> {
-        let query = Query {
-            at,
-            request_type: "view_access_key",
-            account_id,
-            more: &[("public_key", public_key)],
-        };
+        let query = Query { at, request_type: "view_access_key", account_id, more: &[("public_key", public_key)] };
         self.call(self.at_once(route), "query", &query).await
     }
 
@@ -101,12 +77,7 @@ impl Client {
         at: BlockRef<'_>,
         account_id: &str,
     ) -> Result<Answer<AccessKeyList>, Error> {
-        let query = Query {
-            at,
-            request_type: "view_access_key_list",
-            account_id,
-            more: &[],
-        };
+        let query = Query { at, request_type: "view_access_key_list", account_id, more: &[] };
         self.call(self.at_once(route), "query", &query).await
     }
 
@@ -123,12 +94,7 @@ impl Client {
     ) -> Result<Answer<CallResult>, Error> {
         let args = BASE64.encode(args);
         let more = [("method_name", method_name), ("args_base64", args.as_str())];
-        let query = Query {
-            at,
-            request_type: "call_function",
-            account_id,
-            more: &more,
-        };
+        let query = Query { at, request_type: "call_function", account_id, more: &more };
         self.call(self.at_once(route), "query", &query).await
     }
 
@@ -146,10 +112,7 @@ impl Client {
         signed_tx_base64: &str,
         until: SendUntil,
     ) -> Result<Answer<TxStatus>, Error> {
-        let params = TxByBytes {
-            signed_tx_base64,
-            wait_until: until.into(),
-        };
+        let params = TxByBytes { signed_tx_base64, wait_until: until.into() };
         self.call(self.waiting(route), "send_tx", &params).await
     }
 
@@ -158,10 +121,7 @@ impl Client {
     pub async fn broadcast_tx_async(&self, route: Route, signed_tx_base64: &str) -> Result<Answer<String>, Error> {
         let params = [signed_tx_base64];
         let answer: Answer<TxHash> = self.call(self.at_once(route), "broadcast_tx_async", &params).await?;
-        Ok(Answer {
-            value: answer.value.0,
-            endpoint: answer.endpoint,
-        })
+        Ok(Answer { value: answer.value.0, endpoint: answer.endpoint })
     }
 
     /// `tx` by hash (base58). With [`WaitUntil::None`] the answer comes at once and an unknown hash is
@@ -176,11 +136,7 @@ impl Client {
         sender_account_id: &str,
         wait_until: WaitUntil,
     ) -> Result<Answer<TxStatus>, Error> {
-        let params = TxByHash {
-            tx_hash,
-            sender_account_id,
-            wait_until,
-        };
+        let params = TxByHash { tx_hash, sender_account_id, wait_until };
         let answer: Answer<TxStatus> = self.call(self.patience(route, wait_until), "tx", &params).await?;
         match &answer.value.outcome {
             Some(outcome) if outcome.transaction_hash != tx_hash => Err(Error {
@@ -202,10 +158,7 @@ impl Client {
         signed_tx_base64: &str,
         wait_until: WaitUntil,
     ) -> Result<Answer<TxStatus>, Error> {
-        let params = TxByBytes {
-            signed_tx_base64,
-            wait_until,
-        };
+        let params = TxByBytes { signed_tx_base64, wait_until };
         self.call(self.patience(route, wait_until), "tx", &params).await
     }
 
@@ -217,19 +170,11 @@ impl Client {
         account_id: &str,
         public_key: &str,
     ) -> Result<Answer<AccessKeyChanges>, Error> {
-        let params = AccessKeyChangesAt {
-            at,
-            account_id,
-            public_key,
-        };
+        let params = AccessKeyChangesAt { at, account_id, public_key };
         self.call(self.at_once(route), "changes", &params).await
     }
 
     fn patience(&self, route: Route, wait_until: WaitUntil) -> Plan {
-        if wait_until == WaitUntil::None {
-            self.at_once(route)
-        } else {
-            self.waiting(route)
-        }
+        if wait_until == WaitUntil::None { self.at_once(route) } else { self.waiting(route) }
     }
 }

@@ -102,12 +102,7 @@ pub(crate) fn body(method: &str, params: &impl Serialize) -> Result<Vec<u8>, ser
         method: &'a str,
         params: &'a P,
     }
-    serde_json::to_vec(&Request {
-        jsonrpc: "2.0",
-        id: "keyshard",
-        method,
-        params,
-    })
+    serde_json::to_vec(&Request { jsonrpc: "2.0", id: "keyshard", method, params })
 }
 
 /// `query` parameters: the block and the kind of question side by side.
@@ -164,13 +159,7 @@ impl Serialize for AccessKeyChangesAt<'_> {
         let mut map = serializer.serialize_map(None)?;
         self.at.entry(&mut map)?;
         map.serialize_entry("changes_type", "single_access_key_changes")?;
-        map.serialize_entry(
-            "keys",
-            &[Key {
-                account_id: self.account_id,
-                public_key: self.public_key,
-            }],
-        )?;
+        map.serialize_entry("keys", &[Key { account_id: self.account_id, public_key: self.public_key }])?;
         map.end()
     }
 }

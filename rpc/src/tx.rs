@@ -225,10 +225,7 @@ impl Parse for TxStatus {
         let wire: Wire = serde_json::from_str(result.get())?;
         let execution_status = ExecutionStatus::from_wire(&wire.final_execution_status);
         let Some(tx) = &wire.transaction_outcome else {
-            return Ok(TxStatus {
-                execution_status,
-                outcome: None,
-            });
+            return Ok(TxStatus { execution_status, outcome: None });
         };
         let receipt_id = tx.outcome.receipt_ids.first();
         let receipt = receipt_id.and_then(|id| wire.receipts_outcome.iter().find(|receipt| receipt.id == *id));
@@ -248,10 +245,7 @@ impl Parse for TxStatus {
             gas_burnt_receipt: receipt.map(|receipt| receipt.outcome.gas_burnt),
             receipts: wire.receipts_outcome.len(),
         };
-        Ok(TxStatus {
-            execution_status,
-            outcome: Some(outcome),
-        })
+        Ok(TxStatus { execution_status, outcome: Some(outcome) })
     }
 }
 

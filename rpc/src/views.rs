@@ -256,7 +256,7 @@ fn query<'a, T: Deserialize<'a>>(result: &'a RawValue) -> Result<T, Unreadable> 
         error: String,
     }
     serde_json::from_str(result.get()).map_err(|why| match serde_json::from_str::<Failed>(result.get()) {
-        Ok(Failed { error }) => Unreadable::Refused(legacy_refusal(&error)),
+        Ok(Failed { error }) => Unreadable::Refused(legacy_refusal(&error), error),
         Err(_) => why.into(),
     })
 }
