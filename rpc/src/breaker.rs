@@ -156,6 +156,11 @@ impl Breaker {
         }
     }
 
+    /// Whether nothing is wrong with the endpoint as far as is known.
+    pub fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
     /// How long until a call may pass; zero when one may pass now, `None` while a probe is under way.
     pub fn wait(&self, now: Duration) -> Option<Duration> {
         match self.state {

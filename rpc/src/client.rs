@@ -14,12 +14,12 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use serde::Serialize;
 
 use crate::breaker::{BreakerState, Permit, Verdict};
+use crate::chain::Status;
 use crate::config::{Config, ConfigError, ENDPOINTS_MAX, Endpoint, Timeouts};
 use crate::endpoints::{EndpointHealth, EndpointId, Endpoints, Route};
 use crate::fate::{Error, Fate};
 use crate::json::bounded;
 use crate::request;
-use crate::views::Status;
 use crate::wire::{self, Failure, HttpAnswer, Parse, unusable};
 
 /// An idle pooled connection is closed after this: below the idle limits of common gateways, so that a request

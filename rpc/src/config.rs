@@ -4,7 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use reqwest::Url;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE,
+    TRANSFER_ENCODING, UPGRADE,
+};
 
 use crate::breaker;
 use crate::json::bounded;
@@ -13,6 +16,9 @@ use crate::json::bounded;
 pub const ENDPOINTS_MAX: usize = 32;
 /// Headers per endpoint at most.
 const HEADERS_MAX: usize = 64;
+/// Headers that the client sets itself: another value would break the exchange.
+const OWN_HEADERS: [HeaderName; 7] =
+    [ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TE, TRANSFER_ENCODING, UPGRADE];
 /// A path segment this long is taken for a token and hidden in names: some providers put their key there.
 const TOKEN_LENGTH: usize = 20;
 
@@ -67,8 +73,8 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A header's name or value is not allowed in HTTP. Values are not shown.
-    #[error("header {name:?} is not a valid HTTP header")]
+    /// A header's name or value is not allowed in HTTP, or the client sets it itself. Values are not shown.
+    #[error("header {name:?} cannot be set, or is not a valid HTTP header")]
     Header {
         /// The name.
         name: String,
@@ -169,7 +175,7 @@ impl Endpoint {
     /// The same endpoint with one more header, which replaces one of the same name.
     ///
     /// # Errors
-    /// Name or value are not allowed in HTTP.
+    /// Name or value are not allowed in HTTP, or the client sets this header itself (`content-type` and the like).
     pub fn with_header(mut self, name: &str, value: &str) -> Result<Self, ConfigError> {
         let header = name.parse().map_err(|_| ConfigError::Header { name: bounded(name) })?;
         self.insert(header, value)?;
@@ -208,6 +214,9 @@ impl Endpoint {
 
     fn insert(&mut self, name: HeaderName, value: &str) -> Result<(), ConfigError> {
         let invalid = || ConfigError::Header { name: name.as_str().to_owned() };
+        if OWN_HEADERS.contains(&name) {
+            return Err(invalid());
+        }
         let mut value = HeaderValue::from_str(value).map_err(|_| invalid())?;
         value.set_sensitive(true);
         self.headers.insert(name, value);
@@ -257,11 +266,14 @@ fn read_headers(json: &str, warnings: &mut Vec<String>) -> HeaderMap {
             }
         };
         match (name.parse::<HeaderName>(), HeaderValue::from_str(&value)) {
-            (Ok(header), Ok(mut value)) if headers.len() < HEADERS_MAX => {
+            (Ok(header), Ok(mut value)) if headers.len() < HEADERS_MAX && !OWN_HEADERS.contains(&header) => {
                 value.set_sensitive(true);
                 headers.insert(header, value);
             }
-            _ => warnings.push(format!("RPC_HEADERS: {:?} is ignored: not a valid HTTP header", bounded(&name))),
+            _ => warnings.push(format!(
+                "RPC_HEADERS: {:?} is ignored: it cannot be set, or is not a valid HTTP header",
+                bounded(&name)
+            )),
         }
     }
     headers
@@ -334,6 +346,7 @@ mod tests {
             (r#"{"a":["S3CRET"]}"#, "not text"),
             (r#"{"a b":"S3CRET"}"#, "not a valid HTTP header"),
             ("{\"a\":\"S3CRET\\n\"}", "not a valid HTTP header"),
+            (r#"{"Content-Length":"5"}"#, "cannot be set"),
         ];
         for (json, expected) in cases {
             let (config, warnings) = Config::from_settings(None, DEFAULT_URL, Some(json), None).unwrap();

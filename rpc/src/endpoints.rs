@@ -163,10 +163,15 @@ impl Endpoints {
     /// Takes an endpoint's head: `height` of its latest block and whether it is syncing.
     ///
     /// The lag is counted here, against what the others have told so far: that can only be older than this
-    /// observation, so an endpoint is never taken to lag because nobody asked it for a while.
+    /// observation, so an endpoint is never taken to lag because nobody asked it for a while. Those that sync, or
+    /// whose breaker is not closed, do not count: what a dead endpoint last said must not rule out a live one.
     pub fn observe_head(&mut self, id: EndpointId, height: u64, syncing: bool) {
         let others = self.slots.iter().enumerate().filter(|(at, _)| *at != id.index());
-        let best = others.filter(|(_, slot)| !slot.syncing).filter_map(|(_, slot)| slot.height).max().unwrap_or(0);
+        let best = others
+            .filter(|(_, slot)| !slot.syncing && slot.breaker.is_closed())
+            .filter_map(|(_, slot)| slot.height)
+            .max()
+            .unwrap_or(0);
         if let Some(slot) = self.slots.get_mut(id.index()) {
             slot.height = Some(height);
             slot.syncing = syncing;
@@ -310,6 +315,16 @@ mod tests {
                 "the height of a syncing node does not count",
                 |e| {
                     e.observe_head(B, 5000, true);
+                    e.observe_head(A, 100, false);
+                },
+                Route::Any,
+                Some(A),
+            ),
+            (
+                "what a dead node said does not count",
+                |e| {
+                    e.observe_head(B, 5000, false);
+                    fail(e, at(0), B);
                     e.observe_head(A, 100, false);
                 },
                 Route::Any,

@@ -7,7 +7,7 @@
 //! - [`endpoints`] chooses the endpoint, [`breaker`] decides whether it may be used. Both are pure: time is an
 //!   argument and jitter comes from a seed.
 //! - [`Error`] carries a [`Fate`]: the request never left, its outcome is unknown, or a node refused it.
-//! - Answers are lean structs (`views.rs`, `tx.rs`). Unknown fields are skipped and unknown enum variants keep
+//! - Answers are lean structs (`chain.rs`, `query.rs`, `tx.rs`). Unknown fields are skipped and unknown enum variants keep
 //!   their raw JSON text, so a protocol upgrade breaks no parse. Account ids, keys and hashes are strings here;
 //!   this crate does not depend on `near-primitives`.
 //!
@@ -37,6 +37,7 @@
 #![forbid(unsafe_code)]
 
 pub mod breaker;
+mod chain;
 mod client;
 mod config;
 pub mod endpoints;
@@ -44,22 +45,23 @@ mod fate;
 mod invalid_tx;
 mod json;
 mod methods;
+mod query;
 mod request;
 mod tx;
-mod views;
 mod wire;
 
 #[cfg(test)]
 mod recordings;
 
+pub use chain::{Block, Chunk, ProtocolConfig, Status};
 pub use client::{Answer, Client};
 pub use config::{Config, ConfigError, ENDPOINTS_MAX, Endpoint, Timeouts};
 pub use endpoints::{EndpointHealth, EndpointId, Route};
 pub use fate::{Error, Fate, Refusal};
 pub use invalid_tx::{AccessKeyError, ActionsValidationError, Class, DepositShortfall, InvalidTx};
+pub use query::{
+    AccessKey, AccessKeyChange, AccessKeyChanges, AccessKeyInfo, AccessKeyList, Account, CallResult, ChangeCause,
+    Permission,
+};
 pub use request::{BlockRef, SendUntil, WaitUntil};
 pub use tx::{ActionErrorKind, ExecutionResult, ExecutionStatus, FunctionCallError, TxOutcome, TxStatus};
-pub use views::{
-    AccessKey, AccessKeyChange, AccessKeyChanges, AccessKeyInfo, AccessKeyList, Account, Block, CallResult,
-    ChangeCause, Chunk, Permission, ProtocolConfig, Status,
-};

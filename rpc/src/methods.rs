@@ -3,15 +3,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use crate::chain::{Block, Empty, GasPrice, ProtocolConfig, Status, TxHash};
 use crate::client::{Answer, Client, Plan};
 use crate::endpoints::Route;
 use crate::fate::{Error, Fate};
+use crate::query::{AccessKey, AccessKeyChanges, AccessKeyList, Account, CallResult};
 use crate::request::{AccessKeyChangesAt, BlockRef, Query, SendUntil, TxByBytes, TxByHash, WaitUntil};
 use crate::tx::TxStatus;
-use crate::views::{
-    AccessKey, AccessKeyChanges, AccessKeyList, Account, Block, CallResult, Empty, GasPrice, ProtocolConfig, Status,
-    TxHash,
-};
 
 impl Client {
     /// `status`: who the node is and how far it has come. Also asks endpoints that sync or lag: the answer is how

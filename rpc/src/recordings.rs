@@ -8,14 +8,12 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::breaker::Verdict;
+use crate::chain::{Block, Empty, GasPrice, ProtocolConfig, Status, TxHash};
 use crate::fate::{Fate, Refusal};
 use crate::invalid_tx::{AccessKeyError, ActionsValidationError, Class, InvalidTx};
+use crate::query::{AccessKey, AccessKeyChanges, AccessKeyList, Account, CallResult, ChangeCause, Permission};
 use crate::request::{self, AccessKeyChangesAt, BlockRef, Query, TxByBytes, TxByHash, WaitUntil};
 use crate::tx::{ActionErrorKind, ExecutionResult, ExecutionStatus, FunctionCallError, TxStatus};
-use crate::views::{
-    AccessKey, AccessKeyChanges, AccessKeyList, Account, Block, CallResult, ChangeCause, Empty, GasPrice, Permission,
-    ProtocolConfig, Status, TxHash,
-};
 use crate::wire::{self, Failure, HttpAnswer, Parse};
 
 #[derive(Deserialize)]

@@ -230,9 +230,10 @@ pub(crate) fn unusable(message: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain::{Block, Empty};
     use crate::invalid_tx::{AccessKeyError, ActionsValidationError, DepositShortfall};
+    use crate::query::{AccessKey, CallResult, Permission};
     use crate::tx::{ActionErrorKind, ExecutionResult, ExecutionStatus, FunctionCallError, TxStatus};
-    use crate::views::{AccessKey, Block, CallResult, Empty, Permission};
 
     fn read<T: Parse>(status: u16, body: &str) -> Result<T, Failure> {
         decode(&HttpAnswer { status, retry_after: None, body: body.as_bytes() })

@@ -182,18 +182,24 @@ async fn unknown_host_never_left() {
 }
 
 #[tokio::test]
-async fn failed_tls_handshake_never_left() {
+async fn failed_tls_handshake_never_left_and_offered_http2() {
     let (listener, node) = Node::bound().await;
+    let (seen, mut hellos) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let mut hello = [0; 16];
-            stream.read_exact(&mut hello).await.unwrap();
+            let mut hello = vec![0; 16 << 10];
+            let length = stream.read(&mut hello).await.unwrap();
+            seen.send(hello[..length].to_vec()).unwrap();
             stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await.unwrap();
         }
     });
     let client = client(vec![Endpoint::new(&format!("https://{}/", node.address)).unwrap()]);
     let error = send(&client, Route::Any).await;
     assert_eq!(error.fate, Fate::NeverLeft, "{error}");
+    // The protocols on offer stand in the ClientHello in clear.
+    let hello = in_time(hellos.recv()).await.unwrap();
+    let offer = b"\x02h2\x08http/1.1";
+    assert!(hello.windows(offer.len()).any(|bytes| bytes == offer), "no HTTP/2 on offer");
 }
 
 #[tokio::test]
