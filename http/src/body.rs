@@ -36,12 +36,12 @@ pub(crate) struct Body<'a> {
 }
 
 /// Reads a whole body.
-pub(crate) async fn read<'a>(service: &'a Service, body: Incoming) -> Result<Body<'a>, BodyError> {
+pub(crate) async fn read(service: &Service, body: Incoming) -> Result<Body<'_>, BodyError> {
     let limit = service.http().body_timeout;
     tokio::time::timeout(limit, collect(service, body)).await.unwrap_or(Err(BodyError::Slow))
 }
 
-async fn collect<'a>(service: &'a Service, mut body: Incoming) -> Result<Body<'a>, BodyError> {
+async fn collect(service: &Service, mut body: Incoming) -> Result<Body<'_>, BodyError> {
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if declared > MAX_BYTES + MAX_DISCARDED {
         return Err(BodyError::TooLarge);

@@ -27,7 +27,7 @@ enum Command {
     /// A NEAR sandbox and the service in one process, ready to pay: for trying it out and for development
     ///
     /// The sandbox lives in memory: accounts, keys, token and receivers are made at the start and gone at the end.
-    /// Transfers are answered once executed; WAIT_UNTIL=Final waits for finality. Other environment variables of
+    /// Transfers are answered once executed; `WAIT_UNTIL=Final` waits for finality. Other environment variables of
     /// `keyshard serve` count here as well, except those that name a node, accounts or keys.
     Dev(Dev),
     /// The service alone, configured by environment variables
@@ -228,19 +228,12 @@ mod tests {
     #[test]
     fn arguments() {
         let parse = |line: &str| Cli::try_parse_from(line.split(' '));
-        let dev = match parse("keyshard dev --port 0 --rpc-port 0 --keys 3 --receivers 5 --block-ms 50 --unlimited")
-            .unwrap()
-            .command
-        {
-            Some(Command::Dev(dev)) => dev,
-            _ => panic!("not dev"),
-        };
+        let line = "keyshard dev --port 0 --rpc-port 0 --keys 3 --receivers 5 --block-ms 50 --unlimited";
+        let Some(Command::Dev(dev)) = parse(line).unwrap().command else { panic!("not dev") };
         assert_eq!((dev.port, dev.chain.rpc_port, dev.chain.keys, dev.chain.receivers), (Some(0), 0, 3, 5));
         assert!(dev.chain.config().unlimited && dev.chain.config().block_ms == 50);
-        let node = match parse("keyshard sandbox --write-credentials c.json").unwrap().command {
-            Some(Command::SandboxNode(node)) => node,
-            _ => panic!("not sandbox"),
-        };
+        let line = "keyshard sandbox --write-credentials c.json";
+        let Some(Command::SandboxNode(node)) = parse(line).unwrap().command else { panic!("not sandbox") };
         assert_eq!((node.chain.rpc_port, node.chain.keys, node.chain.block_ms), (3030, 12, 600));
         assert_eq!(node.write_credentials, Some("c.json".into()));
         assert!(matches!(parse("keyshard serve").unwrap().command, Some(Command::Serve)));

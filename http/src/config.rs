@@ -318,7 +318,7 @@ mod tests {
         let testnet = read(&[]).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(testnet.http.host, "127.0.0.1");
         assert_eq!(testnet.http.port, 3000);
-        assert_eq!(testnet.http.request_timeout, Duration::from_secs(60));
+        assert_eq!(testnet.http.request_timeout, Duration::from_mins(1));
         assert_eq!(testnet.http.cors, Cors::Any);
         assert!(!testnet.http.sandbox);
         assert_eq!(testnet.engine.account, "posm.testnet");

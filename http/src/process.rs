@@ -3,7 +3,7 @@ use std::fs;
 
 use crate::metrics::Page;
 
-/// Clock ticks a second in `/proc/<pid>/stat`: USER_HZ, which Linux fixes at 100 for user space.
+/// Clock ticks a second in `/proc/<pid>/stat`: `USER_HZ`, which Linux fixes at 100 for user space.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Writes what can be read.

@@ -33,7 +33,7 @@ pub(crate) async fn send_ft(service: &Service, request: Request<Incoming>) -> An
         Ok(accepted) => accepted,
         Err(rejected) => {
             service.stats.rejected.fetch_add(1, Relaxed);
-            return overloaded(service, rejected, requested);
+            return overloaded(service, &rejected, requested);
         }
     };
     service.stats.active.fetch_add(1, Relaxed);
@@ -149,12 +149,12 @@ fn closing(mut answer: Answer) -> Answer {
 }
 
 /// The 503 of the contract, for every reason not to accept a valid request.
-fn overloaded(service: &Service, rejected: Rejected, requested: usize) -> Answer {
+fn overloaded(service: &Service, rejected: &Rejected, requested: usize) -> Answer {
     match rejected {
         Rejected::Refused(Refused::Full { pending, requested, limit }) => {
             let details =
                 format!("Pending transfer backlog is full ({pending} pending, requested {requested}, limit {limit})");
-            overload_body("Service overloaded, please retry later", &details, pending, limit)
+            overload_body("Service overloaded, please retry later", &details, *pending, *limit)
         }
         Rejected::Refused(Refused::Draining) => {
             let details =
@@ -397,12 +397,13 @@ fn single(job: &Job) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use header::{CONTENT_ENCODING, CONTENT_TYPE};
     use http_body_util::BodyExt as _;
 
     use super::*;
 
-    fn job(n: u128, status: JobStatus) -> Option<Job> {
-        Some(Job {
+    fn job(n: u128, status: JobStatus) -> Job {
+        Job {
             id: Uuid::from_u128(n),
             created_at_ms: 0,
             status,
@@ -416,7 +417,7 @@ mod tests {
             submitted_at_ms: Some(1_760_381_234_567),
             updated_at_ms: 0,
             execution_status: Some("FINAL"),
-        })
+        }
     }
 
     #[tokio::main(flavor = "current_thread")]
@@ -433,9 +434,9 @@ mod tests {
 
     #[test]
     fn one_executed() {
-        let (status, body, headers) = shown(&[job(1, JobStatus::Finalized)], false, true);
+        let (status, body, headers) = shown(&[Some(job(1, JobStatus::Finalized))], false, true);
         assert_eq!(status, 200);
-        assert_eq!(headers[header::CONTENT_TYPE], "application/json; charset=utf-8");
+        assert_eq!(headers[CONTENT_TYPE], "application/json; charset=utf-8");
         assert_eq!(
             body,
             format!(
@@ -446,7 +447,8 @@ mod tests {
 
     #[test]
     fn two_executed() {
-        let (status, body, _) = shown(&[job(1, JobStatus::Finalized), job(2, JobStatus::Submitted)], false, false);
+        let (status, body, _) =
+            shown(&[Some(job(1, JobStatus::Finalized)), Some(job(2, JobStatus::Submitted))], false, false);
         assert_eq!(status, 200);
         assert_eq!(
             body,
@@ -468,7 +470,7 @@ mod tests {
 
     #[test]
     fn one_of_two_failed() {
-        let jobs = [job(1, JobStatus::Finalized), job(2, JobStatus::Failed)];
+        let jobs = [Some(job(1, JobStatus::Finalized)), Some(job(2, JobStatus::Failed))];
         let (status, body, _) = shown(&jobs, false, false);
         assert_eq!(status, 500);
         let start = format!(
@@ -488,10 +490,8 @@ mod tests {
     #[test]
     fn one_still_open() {
         let mut open = job(1, JobStatus::Queued);
-        if let Some(job) = &mut open {
-            (job.tx_hash, job.batch_id, job.submitted_at_ms) = (None, None, None);
-        }
-        let (status, body, headers) = shown(&[open], true, false);
+        (open.tx_hash, open.batch_id, open.submitted_at_ms) = (None, None, None);
+        let (status, body, headers) = shown(&[Some(open)], true, false);
         assert_eq!(status, 202);
         assert_eq!(headers[header::LOCATION], format!("/transfer/{ID1}").as_str());
         assert_eq!(
@@ -504,7 +504,7 @@ mod tests {
 
     #[test]
     fn open_beside_failed_and_forgotten() {
-        let jobs = [job(1, JobStatus::Failed), job(2, JobStatus::Processing), None];
+        let jobs = [Some(job(1, JobStatus::Failed)), Some(job(2, JobStatus::Processing)), None];
         let (status, body, headers) = shown(&jobs, true, false);
         assert_eq!(status, 202);
         assert!(!headers.contains_key(header::LOCATION));
@@ -523,7 +523,6 @@ mod tests {
                 pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect();
             form(&headers)
         };
-        use header::{CONTENT_ENCODING, CONTENT_TYPE};
         for (text, expected) in [
             ("application/json", Some(Form::Json)),
             ("Application/JSON; charset=UTF-8", Some(Form::Json)),
