@@ -335,6 +335,7 @@ mod tests {
         assert_eq!(header(local, "authorization"), Some("Basic abc"));
         assert_eq!(header(local, "x-api-key"), None);
         assert_eq!(header(local, "x-number"), Some("7"));
+        assert!(config.endpoints.iter().all(|endpoint| endpoint.headers.values().all(HeaderValue::is_sensitive)));
     }
 
     #[test]

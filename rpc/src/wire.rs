@@ -277,6 +277,12 @@ mod tests {
             (200, unsynced, other("NO_SYNCED_BLOCKS", "NO_SYNCED_BLOCKS: none yet"), Verdict::Success),
             (200, &panic, refused(Refusal::ContractError("it panicked".to_owned())), Verdict::Success),
             (200, &no_code, refused(Refusal::NoContractCode), Verdict::Success),
+            (
+                200,
+                r#"{"error":{"cause":{"name":"PARSE_ERROR"},"data":"a\u001b[31m\nb"}}"#,
+                refused(Refusal::Parse("a [31m b".to_owned())),
+                Verdict::Success,
+            ),
             // Turned away before JSON-RPC.
             (400, "bad json", other("HTTP_400", "bad json"), Verdict::Success),
             (413, "too long", other("HTTP_413", "too long"), Verdict::Success),
@@ -389,6 +395,7 @@ mod tests {
             ("[]", r#""Unknown""#, r#"{"SuccessValue":""}"#, ExecutionResult::Pending),
             ("[]", expired, expired, ExecutionResult::InvalidTx(InvalidTx::Expired)),
             ("[]", r#""Unknown""#, expired, ExecutionResult::InvalidTx(InvalidTx::Expired)),
+            ("[]", expired, "null", ExecutionResult::InvalidTx(InvalidTx::Expired)),
         ];
         for (receipts, tx, top, expected) in cases {
             let status = status(receipts, tx, top);
