@@ -133,7 +133,7 @@ Log:
 /// Parses the arguments of this process and does what they say.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        None => Cli::command().print_help().map_err(Failure::from),
+        None => Cli::command().print_long_help().map_err(Failure::from),
         Some(Command::Dev(dev)) => start_dev(&dev),
         Some(Command::Serve) => serve(),
         Some(Command::SandboxNode(node)) => sandbox(&node),

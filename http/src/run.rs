@@ -45,7 +45,7 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), R
     let engine = match started {
         Some((engine, doors)) => {
             tracing::info!("NEAR connection initialized successfully");
-            server.attach(engine.clone(), doors);
+            server.attach(engine.clone(), doors).await;
             tracing::info!("Server ready to accept requests");
             ready(address);
             stop.wait().await;

@@ -45,9 +45,7 @@ pub(crate) async fn send_ft(service: &Service, request: Request<Incoming>) -> An
         () = service.closing() => false,
     };
     let jobs: Vec<Option<Job>> = ticket.ids().iter().map(|id| engine.job(*id)).collect();
-    let settled = |job: &Option<Job>| {
-        job.as_ref().is_some_and(|job| matches!(job.status, JobStatus::Finalized | JobStatus::Failed))
-    };
+    let settled = |job: &Option<Job>| job.as_ref().is_some_and(|job| job.status.is_settled());
     let forgotten = jobs.iter().any(Option::is_none);
     let open = forgotten || (!in_time && !jobs.iter().all(settled));
     Outcome { jobs: &jobs, ids: ticket.ids(), open }.answer(service.http().sandbox)

@@ -49,9 +49,12 @@ pub struct Server {
 }
 
 struct Thread {
-    door: Option<oneshot::Sender<Door>>,
+    door: Option<oneshot::Sender<Delivery>>,
     ended: oneshot::Receiver<()>,
 }
+
+/// A door on its way to its thread, and whom to tell that it has arrived.
+type Delivery = (Door, oneshot::Sender<()>);
 
 /// Why the front end does not start.
 #[derive(Debug)]
@@ -132,13 +135,15 @@ impl Server {
         self.address
     }
 
-    /// From now on transfers are accepted. `doors` holds one for each thread ([`Http::threads`]).
-    pub fn attach(&mut self, engine: Engine, doors: Vec<Door>) {
+    /// Once this returns, every thread accepts transfers. `doors` holds one for each thread ([`Http::threads`]).
+    pub async fn attach(&mut self, engine: Engine, doors: Vec<Door>) {
         // First the engine: a thread that has a door must find it.
         let _ = self.shared.engine.set(engine);
         for (thread, door) in self.threads.iter_mut().zip(doors) {
+            let (arrived, arrival) = oneshot::channel();
             if let Some(sender) = thread.door.take() {
-                let _ = sender.send(door);
+                let _ = sender.send((door, arrived));
+                let _ = arrival.await;
             }
         }
     }
@@ -194,7 +199,7 @@ fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
 async fn serve(
     service: Rc<Service>,
     listener: std::net::TcpListener,
-    doors: oneshot::Receiver<Door>,
+    doors: oneshot::Receiver<Delivery>,
     mut phase: watch::Receiver<Phase>,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
@@ -221,8 +226,9 @@ async fn serve(
             },
             door = &mut doors, if waiting_for_door => {
                 waiting_for_door = false;
-                if let Ok(door) = door {
+                if let Ok((door, arrived)) = door {
                     service.open(door);
+                    let _ = arrived.send(());
                 }
             }
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
