@@ -49,7 +49,14 @@ impl Courier {
     }
 
     /// Sends a signed transaction. Tasks start in the order of these calls, so nonces leave in their order.
-    pub(crate) fn send(&self, id: AskId, bytes: Arc<[u8]>, wait: Level, avoid: Option<EndpointIndex>) {
+    pub(crate) fn send(
+        &self,
+        id: AskId,
+        hash: CryptoHash,
+        bytes: Arc<[u8]>,
+        wait: Level,
+        avoid: Option<EndpointIndex>,
+    ) {
         self.spawn(id, move |inner| async move {
             let base64 = BASE64.encode(&bytes);
             let until = send_until(wait);
@@ -57,7 +64,14 @@ impl Courier {
             if avoid.is_some() && matches!(&answer, Err(error) if error.fate == RpcFate::NeverLeft) {
                 answer = inner.client.send_tx(Route::Any, &base64, until).await;
             }
-            reply(answer)
+            match &answer {
+                Ok(Answer { value: TxStatus { outcome: Some(outcome), .. }, .. })
+                    if outcome.transaction_hash != hash.to_string() =>
+                {
+                    Reply::Lost { why: "the answer is about another transaction".into() }
+                }
+                _ => reply(answer),
+            }
         });
     }
 

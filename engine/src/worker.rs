@@ -82,7 +82,7 @@ impl Worker {
                 match output {
                     // There is no journal yet: a record counts as durable as soon as it is made.
                     Output::Append { lsn, .. } => appended = Some(lsn),
-                    Output::Send { id, bytes, wait, avoid } => self.courier.send(id, bytes, wait, avoid),
+                    Output::Send { id, hash, bytes, wait, avoid } => self.courier.send(id, hash, bytes, wait, avoid),
                     Output::Query { id, query } => self.courier.query(id, query),
                     Output::Tell { transfers, news } => {
                         let settled = self.shared.board.tell(&transfers, &news);

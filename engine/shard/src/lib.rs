@@ -73,6 +73,8 @@ pub enum Output {
     Send {
         /// To be repeated in the reply.
         id: AskId,
+        /// Hash of the transaction: an answer about another is none.
+        hash: CryptoHash,
         /// The signed transaction, borsh.
         bytes: Arc<[u8]>,
         /// How long the node shall hold the answer.

@@ -393,7 +393,9 @@ impl Shard {
     fn is_batch_due(&mut self, now: Instant) -> bool {
         let Some(oldest) = self.ready.front() else { return false };
         let due = oldest.since + self.settings.linger;
-        if due <= now || self.attempts.is_empty() || self.ready.len() >= self.bounds().full() {
+        // Mates whose registration is being asked for are worth a short wait, too.
+        let idle = self.attempts.is_empty() && self.registry.parked() == 0;
+        if due <= now || idle || self.ready.len() >= self.bounds().full() {
             return true;
         }
         self.wake(due);
@@ -481,6 +483,7 @@ impl Shard {
         let output = match what {
             Ask::Send => Output::Send {
                 id: ask,
+                hash: attempt.hash,
                 bytes: attempt.bytes.clone(),
                 wait: self.settings.wait_until.min(Level::ExecutedOptimistic),
                 avoid: attempt.avoid,

@@ -201,9 +201,10 @@ impl Bench {
                 self.record(&record);
                 self.records.push(record);
             }
-            Output::Send { id, bytes, wait, avoid } => {
+            Output::Send { id, hash: named, bytes, wait, avoid } => {
                 let transaction: SignedTransaction = borsh::from_slice(&bytes).unwrap();
                 let hash = transaction.get_hash();
+                assert_eq!(named, hash);
                 assert!(
                     transaction.signature.verify(hash.as_ref(), transaction.transaction.public_key()),
                     "the signature is good"
