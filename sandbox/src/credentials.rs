@@ -75,6 +75,11 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// The `index`th (from 1) of [`Credentials::keys`] of the sandbox with this seed.
+pub fn key(seed: u64, index: usize) -> SecretKey {
+    derive_key(seed, &format!("key{index}"))
+}
+
 /// The key called `name` of the sandbox with this seed. Same seed and name, same key.
 pub(crate) fn derive_key(seed: u64, name: &str) -> SecretKey {
     let digest = Sha256::digest(format!("keyshard-sandbox/{seed}/{name}"));

@@ -10,17 +10,25 @@ pub mod chain;
 pub mod config;
 pub mod credentials;
 pub mod gas;
+pub mod genesis;
+pub mod history;
 pub mod pool;
 pub mod server;
 pub mod state;
 pub mod token;
 
+mod blocks;
 mod methods;
+mod query;
+mod rpc_error;
 mod runtime;
+mod transactions;
+mod validity;
 mod views;
 
 pub use config::Config;
 pub use credentials::Credentials;
-pub use methods::{MAX_WAITING, POLLING_TIMEOUT};
+pub use methods::MAX_WAITING;
 pub use server::{Sandbox, StartError};
+pub use transactions::POLLING_TIMEOUT;
 pub use views::{CHAIN_ID, PROTOCOL_VERSION};

@@ -24,10 +24,12 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::chain::{Chain, MAX_VALIDITY_PERIOD};
+use crate::chain::Chain;
 use crate::config::Config;
 use crate::credentials::{self, Credentials, derive_key};
-use crate::methods::{self, MAX_WAITING, RpcError};
+use crate::history::MAX_VALIDITY_PERIOD;
+use crate::methods::{self, MAX_WAITING};
+use crate::rpc_error::RpcError;
 
 /// Largest request body, in bytes: what a real node's HTTP layer takes in the end.
 pub const MAX_BODY: usize = 2 * 1024 * 1024;
@@ -35,7 +37,7 @@ pub const MAX_BODY: usize = 2 * 1024 * 1024;
 pub const MAX_CONNECTIONS: usize = 4_096;
 /// How long a connection may be silent between requests, or take for a request's head: longer than HTTP clients keep
 /// idle connections (90 s), so that they close first.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
+const HEAD_TIMEOUT: Duration = Duration::from_mins(2);
 /// How long a request's body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -346,7 +348,8 @@ async fn rpc(node: &Node, body: &[u8]) -> Reply {
     let envelope = match serde_json::from_slice::<Envelope<'_>>(body) {
         Ok(envelope) if envelope.jsonrpc == "2.0" => envelope,
         _ => {
-            return match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+            // A real node parses to a generic value first: its error texts are that parser's.
+            return match serde_json::from_slice::<serde_json::Value>(body) {
                 Err(error) => {
                     text(StatusCode::BAD_REQUEST, format!("Failed to parse the request body as JSON: {error}"))
                 }

@@ -10,9 +10,10 @@ use serde::ser::{SerializeMap as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use crate::chain::{Block, Cause, Chain, Details, Outcome, Progress, ReceiptRecord, Record};
+use crate::chain::Chain;
 use crate::credentials;
 use crate::gas::{self, GAS_PRICE};
+use crate::history::{Block, Cause, Details, Outcome, Progress, ReceiptRecord, Record};
 
 /// The protocol whose rules and shapes these are.
 pub const PROTOCOL_VERSION: u32 = 84;
@@ -200,7 +201,7 @@ fn receipt_outcome<'a>(
 }
 
 fn block_hash(chain: &Chain, height: u64) -> CryptoHash {
-    chain.block_at(height).map(|block| block.hash).unwrap_or_default()
+    chain.history.block_at(height).map(|block| block.hash).unwrap_or_default()
 }
 
 struct ReceiptJson<'a>(&'a SignedTransaction, &'a ReceiptRecord);
@@ -244,7 +245,7 @@ pub(crate) struct TxStatus<'a> {
 impl Serialize for TxStatus<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { chain, record, details, receipts } = *self;
-        let progress = chain.progress_of(record, details);
+        let progress = chain.history.progress_of(record, details);
         let mut out = serializer.serialize_map(None)?;
         out.serialize_entry("final_execution_status", &progress)?;
         // Seen in the head's chunk, but the chunk counts as not yet applied: a real node knows no outcome then.
@@ -304,7 +305,7 @@ pub(crate) fn block(chain: &Chain, block: &Block) -> Value {
     let ancestor = |levels: usize| {
         let mut at = block;
         for _ in 0..levels {
-            match chain.parent(at) {
+            match chain.history.parent(at) {
                 Some(parent) => at = parent,
                 None => return CryptoHash::default(),
             }
@@ -335,7 +336,7 @@ pub(crate) fn block(chain: &Chain, block: &Block) -> Value {
             "last_ds_final_block": ancestor(1),
             "last_final_block": ancestor(2),
             "latest_protocol_version": PROTOCOL_VERSION,
-            "next_bp_hash": derived(&chain.genesis_hash(), 6),
+            "next_bp_hash": derived(&chain.history.genesis_hash(), 6),
             "next_epoch_id": epoch_id(chain, block.height.saturating_add(chain.epoch_length())),
             "outcome_root": derived(&block.prev_hash, 7),
             "prev_hash": block.prev_hash,
@@ -354,7 +355,7 @@ pub(crate) fn block(chain: &Chain, block: &Block) -> Value {
 }
 
 fn chunk_header(chain: &Chain, block: &Block, height_included: u64) -> Value {
-    let delayed = chain.parent(block).map_or(0, |parent| parent.delayed_gas);
+    let delayed = chain.history.parent(block).map_or(0, |parent| parent.delayed_gas);
     json!({
         "balance_burnt": (u128::from(block.prev_gas_used) * GAS_PRICE).to_string(),
         "bandwidth_requests": {"V1": {"requests": []}},
@@ -387,16 +388,17 @@ fn chunk_header(chain: &Chain, block: &Block, height_included: u64) -> Value {
 /// `chunk`, of a block whose details are still there. By hash, a real node says that it is included at height 0.
 pub(crate) fn chunk(chain: &Chain, block: &Block, by_hash: bool) -> Value {
     let transactions: Vec<_> = (block.first_tx..block.first_tx + block.tx_count)
-        .filter_map(|seq| chain.details(seq))
+        .filter_map(|seq| chain.history.details(seq))
         .map(|(record, details)| TxJson(&details.tx, record.hash))
         .collect();
     let receipts: Vec<_> = chain
+        .history
         .parent(block)
         .map(|parent| parent.outgoing.as_slice())
         .unwrap_or_default()
         .iter()
         .filter_map(|(seq, index)| {
-            let (_, details) = chain.details(*seq)?;
+            let (_, details) = chain.history.details(*seq)?;
             Some(ReceiptJson(&details.tx, details.receipts.get(*index as usize)?))
         })
         .collect();
@@ -417,8 +419,8 @@ pub(crate) fn state_root(block: &Block) -> CryptoHash {
 pub(crate) fn epoch_id(chain: &Chain, height: u64) -> CryptoHash {
     match height.saturating_sub(1) / chain.epoch_length() {
         0 => CryptoHash::default(),
-        1 => chain.genesis_hash(),
-        epoch => derived(&chain.genesis_hash(), epoch),
+        1 => chain.history.genesis_hash(),
+        epoch => derived(&chain.history.genesis_hash(), epoch),
     }
 }
 
@@ -465,7 +467,7 @@ pub(crate) fn protocol_config(chain: &Chain) -> Value {
     config["gas_limit"] = json!(chain.gas_limit());
     config["min_gas_price"] = json!(GAS_PRICE.to_string());
     config["max_gas_price"] = json!(GAS_PRICE.to_string());
-    config["genesis_time"] = json!(time(chain.genesis_nanos()));
+    config["genesis_time"] = json!(time(chain.history.genesis_nanos()));
     config["transaction_validity_period"] = json!(chain.validity_period());
     if chain.gas_limit() == u64::MAX {
         config["runtime_config"]["congestion_control_config"]["max_tx_gas"] = json!(u64::MAX);

@@ -1,8 +1,9 @@
 //! Transfers over HTTP: they land once, their answers come when asked for, and a bad one undoes its whole batch.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 
-use common::{ACCOUNT, FT, Node, ft_transfer, sign_as};
+use common::{ACCOUNT, FT, Node, ft_transfer, join, sign_as};
 use near_primitives::serialize::to_base64;
 use serde_json::json;
 
@@ -34,32 +35,13 @@ async fn all_keys_at_once() {
         .collect();
     let sends = txs.iter().map(|tx| node.send(tx, "FINAL"));
     let mut blocks = std::collections::BTreeSet::new();
-    for sent in futures(sends).await {
+    for sent in join(sends).await {
         let sent = sent.unwrap();
         assert_eq!(sent["status"]["SuccessValue"], "");
         blocks.insert(sent["transaction_outcome"]["block_hash"].to_string());
     }
     assert_eq!(node.balance("user3.test.near").await, 240);
     assert!(blocks.len() < 12, "they share blocks");
-}
-
-/// Runs them all and keeps their order.
-async fn futures<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut all: Vec<_> = all.map(|future| (Box::pin(future), None)).collect();
-    std::future::poll_fn(|context| {
-        let mut ready = true;
-        for (future, output) in &mut all {
-            if output.is_none() {
-                match future.as_mut().poll(context) {
-                    std::task::Poll::Ready(value) => *output = Some(value),
-                    std::task::Poll::Pending => ready = false,
-                }
-            }
-        }
-        if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
-    all.into_iter().map(|(_, output)| output.unwrap()).collect()
 }
 
 #[tokio::test]

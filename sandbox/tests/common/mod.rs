@@ -1,5 +1,6 @@
 //! A small client for the tests: signs transactions and talks JSON-RPC.
 #![allow(dead_code, unreachable_pub, reason = "each test file includes this and uses its own part")]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "a test helper may stop the test")]
 
 use std::sync::Arc;
 
@@ -188,4 +189,23 @@ impl Node {
     pub async fn balance(&self, account: &str) -> u128 {
         self.view("ft_balance_of", json!({"account_id": account})).await.as_str().unwrap().parse().unwrap()
     }
+}
+
+/// Runs them all and keeps their order.
+pub async fn join<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut all: Vec<_> = all.map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        let mut ready = true;
+        for (future, output) in &mut all {
+            if output.is_none() {
+                match future.as_mut().poll(context) {
+                    std::task::Poll::Ready(value) => *output = Some(value),
+                    std::task::Poll::Pending => ready = false,
+                }
+            }
+        }
+        if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    all.into_iter().map(|(_, output)| output.unwrap()).collect()
 }
