@@ -12,9 +12,12 @@ pub(crate) const MAX_BYTES: usize = 10 * 1024 * 1024;
 /// Of a body that is too large, this much more is read and thrown away, so that an honest client gets to see its 413
 /// instead of a reset connection.
 const MAX_DISCARDED: usize = 8 * 1024 * 1024;
-/// Most bytes of bodies in memory at once, over all threads: about 25 of the largest, each of which takes a few times its
-/// size while it is parsed.
+/// Most bytes of larger bodies in memory at once, over all threads: about 25 of the largest, each of which takes a few
+/// times its size while it is parsed.
 const MAX_BYTES_IN_MEMORY: usize = 256 * 1024 * 1024;
+/// A body up to this size (about 150 transfers) needs no place in that budget, so that large bodies cannot keep small ones
+/// out. The number of connections bounds them.
+const SMALL: usize = 16 * 1024;
 
 /// Why there is no body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +52,8 @@ async fn collect(service: &Service, mut body: Incoming) -> Result<Body<'_>, Body
     if declared > MAX_BYTES {
         return Err(discard(body, 0).await);
     }
+    // Counted as they arrive: a promise of bytes costs a client nothing, so it must not take anybody's place.
     let mut reserved = Reserved { budget: &service.shared.body_bytes, bytes: 0 };
-    reserved.grow_to(declared)?;
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -66,7 +69,6 @@ async fn collect(service: &Service, mut body: Incoming) -> Result<Body<'_>, Body
             continue;
         }
         if rest.is_empty() {
-            rest.reserve(declared.max(length));
             rest.extend_from_slice(&std::mem::take(&mut first));
         }
         rest.extend_from_slice(&data);
@@ -94,6 +96,9 @@ struct Reserved<'a> {
 
 impl Reserved<'_> {
     fn grow_to(&mut self, bytes: usize) -> Result<(), BodyError> {
+        if bytes <= SMALL {
+            return Ok(());
+        }
         let more = bytes.saturating_sub(self.bytes);
         let before = self.budget.fetch_add(more, Relaxed);
         self.bytes += more;
@@ -104,5 +109,29 @@ impl Reserved<'_> {
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
         self.budget.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_for_large_bodies_is_bounded_and_given_back() {
+        let budget = AtomicUsize::new(0);
+        let taken = |bytes| {
+            let mut reserved = Reserved { budget: &budget, bytes: 0 };
+            reserved.grow_to(bytes).map(|()| reserved)
+        };
+        let small = taken(SMALL).ok();
+        assert_eq!(budget.load(Relaxed), 0);
+        let mut large: Vec<_> = (0..).map_while(|_| taken(MAX_BYTES).ok()).collect();
+        assert_eq!(large.len(), MAX_BYTES_IN_MEMORY / MAX_BYTES);
+        assert!(taken(MAX_BYTES).is_err() && taken(SMALL).is_ok(), "small ones always fit");
+        assert_eq!(budget.load(Relaxed), large.len() * MAX_BYTES, "whoever was refused has given back what it took");
+        large.pop();
+        assert!(taken(MAX_BYTES).is_ok());
+        drop((large, small));
+        assert_eq!(budget.load(Relaxed), 0);
     }
 }

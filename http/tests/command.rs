@@ -219,6 +219,23 @@ fn a_start_that_cannot_work_says_why_and_exits_1() {
 }
 
 #[test]
+fn a_taken_port_is_named_with_the_way_to_another() {
+    let directory = directory("taken");
+    let sandbox = sandbox(100);
+    let taken = sandbox.rpc_url().rsplit(':').next().unwrap().to_owned();
+    for (arguments, says) in [
+        (["dev", "--port", &taken, "--rpc-port", "0"], "PORT (or --port)"),
+        (["dev", "--port", "0", "--rpc-port", &taken], "--rpc-port"),
+        (["sandbox", "--keys", "1", "--rpc-port", &taken], "--rpc-port"),
+    ] {
+        let mut program = Program::start(&directory, &arguments, &[]);
+        assert_eq!(program.end().code(), Some(1));
+        let output = program.output();
+        assert!(output.contains(&format!("127.0.0.1:{taken} is taken")) && output.contains(says), "{output}");
+    }
+}
+
+#[test]
 fn without_a_command_it_helps() {
     let directory = directory("help");
     for (arguments, says) in [

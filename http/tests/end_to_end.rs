@@ -197,6 +197,29 @@ async fn a_bad_transfer_does_not_take_its_mates_down() {
 }
 
 #[tokio::test]
+async fn what_hinders_payment_is_named_and_alive_stays_alive() {
+    let service = Service::start(50, &[("REQUEST_TIMEOUT_MS", "500")]).await;
+    let largest = 10u128.pow(30);
+    let more_than_there_is = service.balance("test.near").await / largest + 1;
+    let transfer = json!({ "receiverId": "user1.test.near", "amount": largest.to_string() });
+    let transfers = vec![transfer; usize::try_from(more_than_there_is).unwrap()];
+    let (status, text) = send(&service.base, json!({ "transfers": transfers }).to_string()).await;
+    assert_eq!(status, 202, "{text}");
+    let health = common::until("health names it", || async {
+        let (status, text) = get(&service.base, "/health").await;
+        assert_eq!(status, 200);
+        let health = parse(&text);
+        assert_eq!(health["status"], "ok");
+        (!health["conditions"].is_null()).then_some(health)
+    })
+    .await;
+    assert_eq!(health["conditions"][0]["name"], "not-enough-tokens", "{health}");
+    assert!(health["conditions"][0]["detail"].is_string());
+    let (_, page) = get(&service.base, "/metrics").await;
+    assert!(page.contains("\nkeyshard_condition{name=\"not-enough-tokens\"} 1\n"), "{page}");
+}
+
+#[tokio::test]
 async fn an_unregistered_receiver_is_registered_and_paid() {
     let service = Service::start(50, &[]).await;
     let (status, text) = send(&service.base, r#"{"receiverId":"newcomer.test.near","amount":"4"}"#).await;
