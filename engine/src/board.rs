@@ -107,6 +107,23 @@ struct Entry {
     waiting: Option<Arc<Waiting>>,
 }
 
+/// What news did to the board.
+#[derive(Default)]
+pub(crate) struct Told {
+    /// Transfers that settled with it.
+    pub(crate) settled: usize,
+    answerable: Vec<Arc<Waiting>>,
+}
+
+impl Told {
+    /// Tells the requests whose transfers became answerable.
+    pub(crate) fn wake(self) {
+        for waiting in self.answerable {
+            waiting.one_is_answerable();
+        }
+    }
+}
+
 /// The board.
 pub(crate) struct Board {
     jobs: DashMap<TransferId, Entry, foldhash::fast::RandomState>,
@@ -154,13 +171,15 @@ impl Board {
         self.count(JobStatus::Queued).fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A shard has news of these. Returns how many of them settled with it.
-    pub(crate) fn tell(&self, ids: &[TransferId], news: &News) -> usize {
+    /// A shard has news of these. Whoever waits for them is woken by [`Told::wake`], when all books agree.
+    #[must_use]
+    pub(crate) fn tell(&self, ids: &[TransferId], news: &News) -> Told {
         let now = self.clock.now();
+        let mut told = Told::default();
         for id in ids {
             let Some(mut entry) = self.jobs.get_mut(id) else { continue };
             let before = entry.sent;
-            self.apply(&mut entry, news, now);
+            self.apply(&mut entry, news, now, &mut told.answerable);
             drop(entry);
             if let (News::Signed { .. }, Some((hash, _))) = (news, before) {
                 self.unlink(&hash, id);
@@ -169,17 +188,17 @@ impl Board {
         match news {
             News::Signed { hash, .. } => {
                 self.by_hash.insert(*hash, ids.to_vec());
-                0
             }
             News::Finalized | News::Failed { .. } => {
                 self.retire(ids);
-                ids.len()
+                told.settled = ids.len();
             }
-            News::Reached { .. } | News::Delayed { .. } => 0,
+            News::Reached { .. } | News::Delayed { .. } => {}
         }
+        told
     }
 
-    fn apply(&self, entry: &mut Entry, news: &News, now: Instant) {
+    fn apply(&self, entry: &mut Entry, news: &News, now: Instant, answerable: &mut Vec<Arc<Waiting>>) {
         assert!(!entry.status.is_settled(), "P7: news of a transfer that has settled: {news:?}");
         entry.updated_at = now;
         match news {
@@ -196,19 +215,19 @@ impl Board {
                     self.advance(entry, JobStatus::Submitted);
                 }
                 if *level >= self.wait_until {
-                    Self::answerable(entry);
+                    answerable.extend(entry.waiting.take());
                 }
             }
             News::Finalized => {
                 entry.level = Some(Level::Final);
                 entry.last_error = None;
                 self.advance(entry, JobStatus::Finalized);
-                Self::answerable(entry);
+                answerable.extend(entry.waiting.take());
             }
             News::Failed { reason } => {
                 entry.last_error = Some(reason.clone());
                 self.advance(entry, JobStatus::Failed);
-                Self::answerable(entry);
+                answerable.extend(entry.waiting.take());
             }
             News::Delayed { reason } => entry.last_error = Some(reason.clone()),
         }
@@ -220,12 +239,6 @@ impl Board {
             self.count(entry.status).fetch_sub(1, Ordering::Relaxed);
             self.count(status).fetch_add(1, Ordering::Relaxed);
             entry.status = status;
-        }
-    }
-
-    fn answerable(entry: &mut Entry) {
-        if let Some(waiting) = entry.waiting.take() {
-            waiting.one_is_answerable();
         }
     }
 

@@ -85,8 +85,9 @@ impl Worker {
                     Output::Send { id, hash, bytes, wait, avoid } => self.courier.send(id, hash, bytes, wait, avoid),
                     Output::Query { id, query } => self.courier.query(id, query),
                     Output::Tell { transfers, news } => {
-                        let settled = self.shared.board.tell(&transfers, &news);
-                        self.shared.uncount(settled);
+                        let told = self.shared.board.tell(&transfers, &news);
+                        self.shared.uncount(told.settled);
+                        told.wake();
                     }
                 }
             }
