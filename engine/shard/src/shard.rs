@@ -352,15 +352,13 @@ impl Shard {
             }
             let Some(head) = self.reference(now) else { return };
             let Some(key) = self.free_key(now) else { return };
-            let lone_allowed =
-                self.lone_in_flight < (self.keys.len() * self.settings.window / limits::LONE_SHARE).max(1);
             let bounds = self.bounds();
             let mut single;
-            let (queue, alone) = if self.is_batch_due(now) {
-                (&mut self.ready, false)
-            } else if !self.lone.is_empty() && lone_allowed {
+            let (queue, alone) = if self.is_lone_due(now) {
                 single = self.lone.drain(..1).collect();
                 (&mut single, true)
+            } else if self.is_batch_due(now) {
+                (&mut self.ready, false)
             } else {
                 return;
             };
@@ -386,6 +384,13 @@ impl Shard {
             let actions = plan.actions(&bounds);
             self.sign(now, key, head, plan, actions);
         }
+    }
+
+    /// Whether a suspect should go now. Batches go first, but one suspect is always under way, however many batches
+    /// there are: every transfer gets its turn (P9).
+    fn is_lone_due(&mut self, now: Instant) -> bool {
+        let share = (self.keys.len() * self.settings.window / limits::LONE_SHARE).max(1);
+        !self.lone.is_empty() && (self.lone_in_flight == 0 || (self.lone_in_flight < share && !self.is_batch_due(now)))
     }
 
     /// Whether what is ready should go now. While batches are in flight, a partial one lingers for mates; it costs its

@@ -215,6 +215,23 @@ fn a_transfer_that_keeps_failing_travels_alone_and_is_given_up_after_its_attempt
 }
 
 #[test]
+fn a_suspect_gets_its_turn_under_endless_load() {
+    let mut bench = Bench::new(Settings { window: 1, ..settings() }, 1);
+    let bad = bench.accept("bad.near");
+    bench.tick();
+    bench.fail_at(&bench.last(), 0, "Smart contract panicked: Transfers to this account are paused");
+    for round in 0..20 {
+        for i in 0..200 {
+            bench.accept(&format!("user{}.near", i + round));
+        }
+        bench.pass(SECOND);
+        bench.head(bench.height + 2);
+        bench.land(&bench.last());
+    }
+    assert!(bench.is_finalized(bad));
+}
+
+#[test]
 fn congestion_keeps_the_same_bytes_going() {
     let (mut bench, id, sent) = one();
     for _ in 0..20 {
