@@ -131,8 +131,8 @@ impl Attempt {
     }
 
     /// What the first send waits for. Executed is as far as the window of the key needs to know.
-    pub(crate) fn first_wait(rules: &Rules) -> Level {
-        rules.wait_until.min(Level::ExecutedOptimistic)
+    pub(crate) fn first_wait(wait_until: Level) -> Level {
+        wait_until.min(Level::ExecutedOptimistic)
     }
 
     /// Decides what follows from an answer to `asked`.
@@ -140,7 +140,7 @@ impl Attempt {
         match reply {
             Reply::Status(status) => {
                 let wanted = match asked {
-                    Ask::Send => Self::first_wait(rules),
+                    Ask::Send => Self::first_wait(rules.wait_until),
                     Ask::Status(wait) => wait,
                     Ask::Fate => Level::Included,
                 };

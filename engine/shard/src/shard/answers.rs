@@ -1,0 +1,272 @@
+//! What the answers to an attempt's questions lead to: progress, proof, blame.
+
+use near_primitives::types::AccountId;
+
+use super::{Asker, Hold, Shard, Timer};
+use crate::{
+    AskId, Closed, Condition, Failure, Instant, Level, News, Output, Query, Record, Refusal, Reply,
+    attempt::{Ask, Attempt, Next, Phase, Rules},
+    batch,
+    blame::{self, Blame},
+    limits,
+    transfer::Open,
+};
+
+impl Shard {
+    pub(super) fn ask(&mut self, id: u64, what: Ask) {
+        let ask = self.new_ask(Asker::Attempt(id));
+        let Some(attempt) = self.attempts.get_mut(&id) else {
+            return;
+        };
+        if let Phase::Unsynced(lsn) = attempt.phase {
+            assert!(lsn <= self.durable, "P2: transaction {} would leave before its record is durable", attempt.hash);
+        }
+        attempt.phase = Phase::Asking(ask, what);
+        let output = match what {
+            Ask::Send => Output::Send {
+                id: ask,
+                hash: attempt.hash,
+                bytes: attempt.bytes.clone(),
+                wait: Attempt::first_wait(self.settings.wait_until),
+                avoid: attempt.avoid,
+            },
+            Ask::Status(wait) => Output::Query { id: ask, query: Query::Status { hash: attempt.hash, wait } },
+            Ask::Fate => {
+                let public_key = self.keys[attempt.key].signer.public_key().clone();
+                Output::Query { id: ask, query: Query::Fate { public_key, hash: attempt.hash, avoid: attempt.avoid } }
+            }
+        };
+        self.outputs.push_back(output);
+    }
+
+    pub(super) fn attempt_answered(&mut self, now: Instant, id: u64, ask: AskId, reply: Reply) {
+        let rules = Rules {
+            wait_until: self.settings.wait_until,
+            validity_blocks: self.chain.validity_blocks,
+            random: self.random(),
+        };
+        let Some(attempt) = self.attempts.get_mut(&id) else {
+            return;
+        };
+        let asked = match attempt.phase {
+            Phase::Asking(current, asked) if current == ask => asked,
+            _ => return,
+        };
+        let (lost, refused) = match &reply {
+            Reply::Lost { why } => (Some(why.clone()), false),
+            other => (None, matches!(other, Reply::Refused { .. })),
+        };
+        let reached = attempt.reached;
+        let next = attempt.answered(asked, reply, &rules);
+        let (key, nonce) = (attempt.key, attempt.nonce);
+        if attempt.reached != reached {
+            self.progressed(id, reached);
+        } else if let Some(why) = lost {
+            self.delayed(id, &format!("no answer from the node, asking again: {why}"));
+        } else if refused {
+            self.refused(now, id);
+        }
+        match next {
+            Next::Ask(what) => self.ask(id, what),
+            Next::Pause(pause, then) => {
+                if let Some(attempt) = self.attempts.get_mut(&id) {
+                    attempt.phase = Phase::Pausing(now + pause, then);
+                    self.set_timer(now + pause, Timer::Attempt(id));
+                }
+            }
+            Next::Landed { gas_burnt } => self.landed(id, gas_burnt),
+            Next::Failed { index, failure } => self.failed(now, id, index, &failure),
+            Next::Dead(proof) => {
+                self.stats.deaths += 1;
+                let attempt = self.close(id, Closed::Dead(proof));
+                // It may have been the last one that could show that the account is funded again: sign anew and see.
+                if matches!(self.hold, Some(Hold::Near(_))) {
+                    self.hold = None;
+                }
+                self.sign_again(now, attempt.transfers, "the transaction was proven dead, signing anew");
+            }
+        }
+        // Whatever ended or moved here may show that earlier nonces of the key are gone.
+        if matches!(self.attempts.get(&id), None | Some(Attempt { reached: Some(Level::Final), .. })) {
+            self.doubt_overtaken(key, nonce);
+        }
+    }
+
+    /// A node saw it further than before.
+    pub(super) fn progressed(&mut self, id: u64, before: Option<Level>) {
+        let Some(attempt) = self.attempts.get(&id) else { return };
+        let Some(level) = attempt.reached else { return };
+        let transfers = attempt.transfers.iter().map(|open| open.transfer.id).collect();
+        let key = &mut self.keys[attempt.key];
+        key.works();
+        if before.is_none() {
+            key.in_flight -= 1;
+        }
+        if level >= Level::ExecutedOptimistic {
+            // What it registered is registered for the batches that follow. Should a reorganisation undo it, they fail,
+            // their receivers are asked about again, and nothing is lost.
+            let registered: Vec<AccountId> = attempt.registers().cloned().collect();
+            for account in registered {
+                self.registry.learn(account, true);
+            }
+        }
+        if matches!(self.hold, Some(Hold::Near(_))) {
+            self.hold = None;
+        }
+        if level != Level::Final {
+            self.tell(transfers, News::Reached { level });
+        }
+    }
+
+    /// Looks at the last refusal of an attempt: it may concern the key or the account as a whole.
+    pub(super) fn refused(&mut self, now: Instant, id: u64) {
+        let Some(attempt) = self.attempts.get(&id) else { return };
+        let Some(refusal) = attempt.refusal.clone() else { return };
+        let (key, nonce, is_fence) = (attempt.key, attempt.nonce, attempt.is_fence());
+        match &refusal {
+            Refusal::InvalidNonce { key_nonce: Some(key_nonce) } => self.keys[key].observe(*key_nonce),
+            Refusal::NotEnoughNear(why) if self.hold.is_none() => self.hold = Some(Hold::Near(why.clone())),
+            Refusal::Key(why) => {
+                let until = self.keys[key].rest(now, why);
+                self.wake(until);
+            }
+            Refusal::Permanent(_) if !is_fence => self.fence(now, key, nonce),
+            _ => {}
+        }
+        self.delayed(id, &format!("refused, its fate is being asked for: {}", refusal.text()));
+    }
+
+    /// Lower nonces of this key that no node has seen are most likely overtaken: ask for the proof at once.
+    pub(super) fn doubt_overtaken(&mut self, key: usize, nonce: u64) {
+        let doubtful: Vec<u64> = self
+            .attempts
+            .iter()
+            .filter(|(_, attempt)| attempt.key == key && attempt.nonce < nonce && attempt.is_probably_overtaken())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in doubtful {
+            self.ask(id, Ask::Fate);
+        }
+    }
+
+    pub(super) fn landed(&mut self, id: u64, gas_burnt: Option<u64>) {
+        let attempt = self.close(id, Closed::Landed);
+        if let Some(gas) = gas_burnt {
+            self.observe_gas(gas, attempt.steps.len());
+        }
+        if let [open] = attempt.transfers.as_slice() {
+            self.suspects.remove(&open.transfer.receiver);
+        }
+        let transfers = attempt.transfers.iter().map(|open| open.transfer.id).collect();
+        self.tell(transfers, News::Finalized);
+    }
+
+    /// Failure at FINAL: everything was undone, the nonce is used, so each transfer may be signed again (P4).
+    pub(super) fn failed(&mut self, now: Instant, id: u64, index: Option<u64>, failure: &Failure) {
+        let why = blame::text(failure);
+        let mut attempt = self.close(id, Closed::Failed { index, why: why.clone() });
+        if attempt.is_fence() {
+            return;
+        }
+        let blame = blame::blame(failure, &self.settings.account);
+        let step = index.and_then(|index| attempt.steps.get(usize::try_from(index).ok()?)).copied();
+        match blame {
+            Blame::Tokens => {
+                self.hold_tokens(now, &why);
+                return self.sign_again(now, attempt.transfers, &why);
+            }
+            Blame::Token => {
+                self.hold_token(now, Condition::TokenUnavailable(why.clone()));
+                return self.sign_again(now, attempt.transfers, &why);
+            }
+            Blame::Gas => match step {
+                Some(batch::Step::Register(_)) => self.gas_deposit = self.more_gas(self.gas_deposit),
+                _ => self.gas_transfer = self.more_gas(self.gas_transfer),
+            },
+            Blame::Forever | Blame::Unregistered | Blame::Unclear => {}
+        }
+        // The chain names no action when it could not even start: then nobody knows whose fault it is, and each travels alone.
+        let position = match step {
+            Some(step) => step.transfer(),
+            None if attempt.transfers.len() == 1 => 0,
+            None => {
+                attempt.transfers.iter_mut().for_each(|open| open.alone = true);
+                return self.sign_again(now, attempt.transfers, &why);
+            }
+        };
+        let mut culprit = attempt.transfers.remove(position);
+        self.sign_again(now, attempt.transfers, "a batch mate failed on chain and undid the batch, signing anew");
+
+        culprit.blamed += 1;
+        if blame == Blame::Unregistered {
+            self.registry.learn(culprit.transfer.receiver.clone(), false);
+        }
+        if blame == Blame::Forever || culprit.blamed >= self.settings.max_attempts {
+            return self.fail(&culprit, why);
+        }
+        if blame == Blame::Unregistered || blame == Blame::Unclear {
+            culprit.alone |= blame == Blame::Unclear;
+            self.suspect(&culprit.transfer.receiver);
+        }
+        self.tell([culprit.transfer.id].into(), News::Delayed { reason: why });
+        let at = now + self.settings.retry_base.saturating_mul(culprit.blamed);
+        self.next_timer += 1;
+        self.later.insert((at, self.next_timer), culprit);
+        self.wake(at);
+    }
+
+    /// Back to the front of the queue, in their order: they have waited longest.
+    pub(super) fn sign_again(&mut self, now: Instant, transfers: Vec<Open>, why: &str) {
+        if transfers.is_empty() {
+            return;
+        }
+        self.tell(transfers.iter().map(|open| open.transfer.id).collect(), News::Delayed { reason: why.into() });
+        for mut open in transfers.into_iter().rev() {
+            open.since = now;
+            open.alone |= self.suspects.contains(&open.transfer.receiver);
+            if open.alone {
+                self.lone.push_front(open);
+            } else {
+                self.ready.push_front(open);
+            }
+        }
+    }
+
+    /// The end of an attempt is known for ever. The only place where transfers leave an attempt (P4).
+    pub(super) fn close(&mut self, id: u64, how: Closed) -> Attempt {
+        #[expect(
+            clippy::expect_used,
+            reason = "callers have just looked it up; two ends of one attempt would be a broken promise"
+        )]
+        let attempt = self.attempts.remove(&id).expect("an open attempt");
+        if attempt.reached.is_none() {
+            self.keys[attempt.key].in_flight -= 1;
+        }
+        self.lone_in_flight -= usize::from(matches!(attempt.transfers.as_slice(), [open] if open.alone));
+        self.append(Record::Closed { hash: attempt.hash, how });
+        attempt
+    }
+
+    pub(super) fn fail(&mut self, open: &Open, reason: Box<str>) {
+        let id = open.transfer.id;
+        self.append(Record::Failed { id, reason: reason.clone() });
+        self.tell([id].into(), News::Failed { reason });
+    }
+
+    pub(super) fn suspect(&mut self, receiver: &AccountId) {
+        if self.suspects.len() >= limits::SUSPECTS_KEPT {
+            self.suspects.clear();
+        }
+        self.suspects.insert(receiver.clone());
+    }
+}
+
+impl Attempt {
+    /// Receivers that it registers.
+    fn registers(&self) -> impl Iterator<Item = &AccountId> + '_ {
+        self.steps.iter().filter_map(|step| match step {
+            batch::Step::Register(position) => Some(&self.transfers[*position].transfer.receiver),
+            batch::Step::Pay(_) => None,
+        })
+    }
+}
