@@ -22,7 +22,8 @@ pub(crate) fn http() -> Http {
         port: 0,
         threads: 2,
         request_timeout: PATIENCE,
-        write_timeout: PATIENCE,
+        // Longer than any test: what happens within it happens for another reason.
+        write_timeout: PATIENCE * 10,
         header_timeout: Http::HEADER_TIMEOUT,
         body_timeout: Http::BODY_TIMEOUT,
         max_connections: 1_000,
