@@ -327,7 +327,7 @@ impl Chain {
                     self.state.set_key(id, Some(key));
                 }
                 Patch::Account(id, account) => {
-                    let had = self.state.accounts.get(&id).map_or(0, |old| old.amount + old.locked);
+                    let had = self.state.accounts.get(&id).map_or(0, |old| old.amount.saturating_add(old.locked));
                     let has = account.amount.saturating_add(account.locked);
                     self.genesis_supply = self.genesis_supply.saturating_sub(had).saturating_add(has);
                     self.state.accounts.set(id, Some(account));
@@ -541,7 +541,7 @@ impl Chain {
         }
         if let Some(account) = self.state.accounts.get(id) {
             let mut account = account.clone();
-            account.amount += amount;
+            account.amount = account.amount.saturating_add(amount);
             self.state.accounts.set(id.clone(), Some(account));
         }
     }

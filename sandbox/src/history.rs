@@ -360,3 +360,78 @@ impl History {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::genesis;
+    use near_crypto::{KeyType, SecretKey, Signature};
+    use near_primitives::transaction::{Transaction, TransactionV0};
+
+    fn details(nonce: u64, open: u32) -> (CryptoHash, Details) {
+        let key = SecretKey::from_seed(KeyType::ED25519, "x");
+        let tx = Transaction::V0(TransactionV0 {
+            signer_id: genesis::account_id("a.near"),
+            public_key: key.public_key(),
+            nonce,
+            receiver_id: genesis::account_id("b.near"),
+            block_hash: CryptoHash::default(),
+            actions: Vec::new(),
+        });
+        let tx = Arc::new(SignedTransaction::new(Signature::empty(KeyType::ED25519), tx));
+        let hash = tx.get_hash();
+        (hash, Details { tx, send_gas: 1, receipts: Vec::new(), open, open_refunds: 0, last_height: 0 })
+    }
+
+    fn push(history: &mut History, transactions: Vec<(CryptoHash, Details)>, weight: u64) {
+        let height = history.head().height + 1;
+        let mut block = genesis::block(height, height);
+        block.height = height;
+        block.ordinal = height + 1;
+        block.first_tx = history.next_seq();
+        block.tx_count = transactions.len() as u64;
+        block.weight = weight;
+        for (hash, details) in transactions {
+            history.add(hash, height, details);
+        }
+        history.push(block);
+    }
+
+    #[test]
+    fn details_go_first_and_only_of_what_is_done() {
+        let mut history = History::new(genesis::block(0, 0));
+        let (done, open, later) = (details(1, 0), details(2, 1), details(3, 0));
+        let hashes = [done.0, open.0, later.0];
+        push(&mut history, vec![done], MAX_DETAIL_BYTES);
+        push(&mut history, vec![open], 10);
+        assert!(matches!(history.known(&hashes[0]), Known::Here(..)), "not final yet");
+        push(&mut history, vec![later], 10);
+        assert!(matches!(history.known(&hashes[0]), Known::Forgotten));
+        assert_eq!(history.progress(&hashes[0]), Progress::Final, "it is still known to have run");
+        push(&mut history, Vec::new(), MAX_DETAIL_BYTES);
+        push(&mut history, Vec::new(), 0);
+        push(&mut history, Vec::new(), 0);
+        // The second has not run: neither it nor what came after it goes.
+        assert!(matches!(history.known(&hashes[1]), Known::Here(..)));
+        assert!(matches!(history.known(&hashes[2]), Known::Here(..)));
+        assert!(matches!(history.known(&CryptoHash::hash_bytes(b"never")), Known::Unknown));
+    }
+
+    #[test]
+    fn blocks_go_last_with_their_hashes() {
+        let mut history = History::new(genesis::block(0, 0));
+        let first = details(1, 0);
+        let hash = first.0;
+        push(&mut history, vec![first], 1);
+        let block_hash = history.head().hash;
+        for _ in 0..MAX_BLOCKS {
+            push(&mut history, Vec::new(), 1);
+        }
+        assert!(matches!(history.known(&hash), Known::Unknown));
+        assert_eq!((history.height_of(&block_hash), history.next_seq()), (None, 1));
+        assert_eq!(history.earliest_block().height, 2);
+        assert_eq!(history.blocks.len(), MAX_BLOCKS);
+        assert_eq!(history.by_hash.len(), MAX_BLOCKS);
+        assert_eq!(history.detail_bytes, MAX_BLOCKS as u64);
+    }
+}

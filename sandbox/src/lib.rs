@@ -28,7 +28,6 @@ mod views;
 
 pub use config::Config;
 pub use credentials::Credentials;
-pub use methods::MAX_WAITING;
 pub use server::{Sandbox, StartError};
 pub use transactions::POLLING_TIMEOUT;
 pub use views::{CHAIN_ID, PROTOCOL_VERSION};

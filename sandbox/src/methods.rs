@@ -1,7 +1,7 @@
 //! The JSON-RPC methods: parameters in, an answer or an error out.
 
 use near_crypto::PublicKey;
-use near_primitives::account::AccessKey;
+use near_primitives::account::{AccessKey, AccessKeyPermission};
 use near_primitives::hash::CryptoHash;
 use near_primitives::types::{AccountId, Balance};
 use near_primitives::views::AccessKeyView;
@@ -22,8 +22,6 @@ use crate::state::Account;
 use crate::transactions::{send, send_params, tx_status};
 use crate::views::{self, CHAIN_ID, PROTOCOL_VERSION};
 
-/// Most requests that wait for a transaction at the same time; more are refused unread with HTTP 503.
-pub const MAX_WAITING: usize = 10_000;
 /// Most keys in one `changes` request, and records in one `sandbox_patch_state`.
 pub(crate) const MAX_ITEMS: usize = 10_000;
 
@@ -129,14 +127,20 @@ fn patch_params(params: Option<&RawValue>) -> Result<Vec<Patch>, RpcError> {
     if params.records.len() > MAX_ITEMS {
         return Err(RpcError::args(format!("at most {MAX_ITEMS} records")));
     }
-    Ok(params
+    params
         .records
         .into_iter()
         .map(|record| match record {
             Record::AccessKey { account_id, public_key, access_key } => {
-                Patch::AccessKey(account_id, public_key, AccessKey::from(access_key))
+                let key = AccessKey::from(access_key);
+                match key.permission {
+                    AccessKeyPermission::FullAccess | AccessKeyPermission::FunctionCall(_) => {
+                        Ok(Patch::AccessKey(account_id, public_key, key))
+                    }
+                    _ => Err(RpcError::args("gas keys are not supported by the sandbox")),
+                }
             }
-            Record::Account { account_id, account } => Patch::Account(
+            Record::Account { account_id, account } => Ok(Patch::Account(
                 account_id,
                 Account {
                     amount: account.amount.as_yoctonear(),
@@ -144,9 +148,9 @@ fn patch_params(params: Option<&RawValue>) -> Result<Vec<Patch>, RpcError> {
                     code_hash: account.code_hash.unwrap_or_default(),
                     storage_usage: account.storage_usage,
                 },
-            ),
+            )),
         })
-        .collect())
+        .collect()
 }
 
 /// `status`, also `GET /status`.

@@ -8,6 +8,7 @@ use near_primitives::hash::{CryptoHash, hash};
 use near_primitives::types::{AccountId, Balance};
 
 use crate::gas::{self, Work};
+use crate::genesis::account_id;
 use crate::state::{Account, KeyId, State};
 use crate::token::{self, Fault};
 use crate::validity::{NONCES_PER_BLOCK, deposit, lacking_for_storage};
@@ -47,229 +48,230 @@ pub(crate) struct Executed {
 /// Runs a receipt's actions in order: all of them, or none.
 pub(crate) fn execute(state: &mut State, receipt: Receipt<'_>) -> Executed {
     let mark = state.mark(receipt.receiver);
-    let mut out = Executed {
-        result: Ok(Vec::new()),
-        logs: Vec::new(),
-        gas_burnt: gas::RECEIPT,
-        contract_gas: 0,
-        compute: gas::RECEIPT,
-        gas_used: gas::RECEIPT,
-        transfers_back: Vec::new(),
-        deposits_back: 0,
-        changed_keys: Vec::new(),
+    let before = state.accounts.get(receipt.receiver).cloned();
+    let mut execution = Execution {
+        account: before.clone(),
+        actor: receipt.predecessor.clone(),
+        transfers: 0,
+        state,
+        receipt,
+        out: Executed {
+            result: Ok(Vec::new()),
+            logs: Vec::new(),
+            gas_burnt: gas::RECEIPT,
+            contract_gas: 0,
+            compute: gas::RECEIPT,
+            gas_used: gas::RECEIPT,
+            transfers_back: Vec::new(),
+            deposits_back: 0,
+            changed_keys: Vec::new(),
+        },
     };
-    let mut actor = receipt.predecessor.clone();
-    let mut transfers_done = 0_u32;
-    for (index, action) in receipt.actions.iter().enumerate() {
-        let fee = gas::exec_fee(action);
-        out.gas_burnt += fee;
-        out.gas_used += fee;
-        out.compute += fee;
-        let result = apply(state, receipt, action, &mut actor, &mut transfers_done, &mut out);
-        match result {
-            Ok(value) => out.result = Ok(value),
-            Err(kind) => {
-                out.result = Err(ActionError { index: Some(index as u64), kind });
-                break;
-            }
-        }
-    }
-    if out.result.is_ok()
-        && let Some(account) = state.accounts.get(receipt.receiver)
-        && let Some(missing) = lacking_for_storage(account)
-    {
-        let amount = Balance::from_yoctonear(missing);
-        let kind = ActionErrorKind::LackBalanceForState { account_id: receipt.receiver.clone(), amount };
-        out.result = Err(ActionError { index: None, kind });
-    }
-    if out.result.is_err() {
+    let result = execution.run();
+    let Execution { account, mut out, .. } = execution;
+    if result.is_err() {
         state.rollback(receipt.receiver, mark);
         out.transfers_back.clear();
         out.changed_keys.clear();
         out.gas_used = out.gas_burnt;
         out.deposits_back = receipt.actions.iter().map(deposit).sum();
+    } else if account != before {
+        state.accounts.set(receipt.receiver.clone(), account);
     }
+    out.result = result;
     out
 }
 
-fn apply(
-    state: &mut State,
-    receipt: Receipt<'_>,
-    action: &Action,
-    actor: &mut AccountId,
-    transfers_done: &mut u32,
-    out: &mut Executed,
-) -> Result<Vec<u8>, ActionErrorKind> {
-    let id = receipt.receiver;
-    let Some(mut account) = state.accounts.get(id).cloned() else {
-        return create(state, receipt, action, actor);
-    };
-    let permitted = |actor: &AccountId| {
-        if actor == id {
-            Ok(())
-        } else {
-            Err(ActionErrorKind::ActorNoPermission { account_id: id.clone(), actor_id: actor.clone() })
-        }
-    };
-    match action {
-        Action::CreateAccount(_) => return Err(ActionErrorKind::AccountAlreadyExists { account_id: id.clone() }),
-        Action::Transfer(transfer) => {
-            account.amount = account.amount.saturating_add(transfer.deposit.as_yoctonear());
-        }
-        Action::FunctionCall(call) => {
-            account.amount = account.amount.saturating_add(call.deposit.as_yoctonear());
-            return function_call(state, receipt, call, account, transfers_done, out);
-        }
-        Action::DeployContract(deploy) => {
-            permitted(actor)?;
-            // Only lengths count: whatever the code, it behaves as the token.
-            account.storage_usage += deploy.code.len() as u64;
-            account.code_hash = hash(&deploy.code);
-        }
-        Action::AddKey(add) => {
-            permitted(actor)?;
-            let key_id = (id.clone(), add.public_key.clone());
-            if state.keys.get(&key_id).is_some() {
-                let public_key = Box::new(key_id.1);
-                return Err(ActionErrorKind::AddKeyAlreadyExists { account_id: id.clone(), public_key });
-            }
-            account.storage_usage += key_storage(&add.access_key.permission);
-            let key = AccessKey { nonce: fresh_nonce(receipt.height), permission: add.access_key.permission.clone() };
-            out.changed_keys.push(key_id.clone());
-            state.set_key(key_id, Some(key));
-        }
-        Action::DeleteKey(delete) => {
-            permitted(actor)?;
-            let key_id = (id.clone(), delete.public_key.clone());
-            let Some(key) = state.keys.get(&key_id) else {
-                let public_key = Box::new(key_id.1);
-                return Err(ActionErrorKind::DeleteKeyDoesNotExist { account_id: id.clone(), public_key });
+/// A receipt that is running. Actions change one account only, the receiver's, which is written back at the end.
+struct Execution<'a> {
+    state: &'a mut State,
+    receipt: Receipt<'a>,
+    account: Option<Account>,
+    /// On whose behalf actions run: the predecessor, or the account that the receipt created.
+    actor: AccountId,
+    /// Transfers of the token so far: later ones are cheaper.
+    transfers: u32,
+    out: Executed,
+}
+
+impl Execution<'_> {
+    fn run(&mut self) -> Result<Vec<u8>, ActionError> {
+        let mut value = Vec::new();
+        for (index, action) in self.receipt.actions.iter().enumerate() {
+            let fee = gas::exec_fee(action);
+            self.out.gas_burnt += fee;
+            self.out.gas_used += fee;
+            self.out.compute += fee;
+            let done = match self.account.take() {
+                Some(account) => self.act(action, account),
+                None => self.create(action),
             };
-            account.storage_usage = account.storage_usage.saturating_sub(key_storage(&key.permission));
-            out.changed_keys.push(key_id.clone());
-            state.set_key(key_id, None);
+            value = done.map_err(|kind| ActionError { index: Some(index as u64), kind })?;
         }
-        // Refused before inclusion by check_actions.
-        _ => return Err(ActionErrorKind::DelegateActionExpired),
+        if let Some(missing) = self.account.as_ref().and_then(lacking_for_storage) {
+            let amount = Balance::from_yoctonear(missing);
+            let kind = ActionErrorKind::LackBalanceForState { account_id: self.receipt.receiver.clone(), amount };
+            return Err(ActionError { index: None, kind });
+        }
+        Ok(value)
     }
-    state.accounts.set(id.clone(), Some(account));
-    Ok(Vec::new())
-}
 
-/// The first action on an account that is not there: it may create it.
-fn create(
-    state: &mut State,
-    receipt: Receipt<'_>,
-    action: &Action,
-    actor: &mut AccountId,
-) -> Result<Vec<u8>, ActionErrorKind> {
-    let id = receipt.receiver;
-    match action {
-        Action::CreateAccount(_) if id.get_account_type().is_implicit() => {
-            return Err(ActionErrorKind::OnlyImplicitAccountCreationAllowed { account_id: id.clone() });
-        }
-        Action::CreateAccount(_) if id.is_top_level() => {
-            return Err(ActionErrorKind::CreateAccountOnlyByRegistrar {
-                account_id: id.clone(),
-                registrar_account_id: crate::genesis::account_id("registrar"),
-                predecessor_id: receipt.predecessor.clone(),
-            });
-        }
-        Action::CreateAccount(_) if !id.is_sub_account_of(&**receipt.predecessor) => {
-            return Err(ActionErrorKind::CreateAccountNotAllowed {
-                account_id: id.clone(),
-                predecessor_id: receipt.predecessor.clone(),
-            });
-        }
-        Action::CreateAccount(_) => {
-            actor.clone_from(id);
-            state.accounts.set(id.clone(), Some(Account::new(0)));
-        }
-        // A refund (predecessor `system`) never creates an account.
-        Action::Transfer(transfer) if id.get_account_type().is_implicit() && !receipt.predecessor.is_system() => {
-            let mut account = Account::new(transfer.deposit.as_yoctonear());
-            if let Some(public_key) = implicit_key(id) {
-                account.storage_usage += gas::KEY_STORAGE;
-                let key = AccessKey { nonce: fresh_nonce(receipt.height), permission: AccessKeyPermission::FullAccess };
-                state.set_key((id.clone(), public_key), Some(key));
+    /// An action on an existing account.
+    fn act(&mut self, action: &Action, mut account: Account) -> Result<Vec<u8>, ActionErrorKind> {
+        let id = self.receipt.receiver;
+        let mut value = Vec::new();
+        match action {
+            Action::CreateAccount(_) => return Err(ActionErrorKind::AccountAlreadyExists { account_id: id.clone() }),
+            Action::Transfer(transfer) => {
+                account.amount = account.amount.saturating_add(transfer.deposit.as_yoctonear());
             }
-            state.accounts.set(id.clone(), Some(account));
+            Action::FunctionCall(call) => value = self.call(call, &mut account)?,
+            Action::DeployContract(deploy) => {
+                self.permitted()?;
+                // Only its length counts: whatever the code, it behaves as the token.
+                account.storage_usage = account.storage_usage.saturating_add(deploy.code.len() as u64);
+                account.code_hash = hash(&deploy.code);
+            }
+            Action::AddKey(add) => {
+                self.permitted()?;
+                let key_id = (id.clone(), add.public_key.clone());
+                if self.state.keys.get(&key_id).is_some() {
+                    let public_key = Box::new(key_id.1);
+                    return Err(ActionErrorKind::AddKeyAlreadyExists { account_id: id.clone(), public_key });
+                }
+                self.add_key(key_id, &add.access_key.permission, &mut account);
+            }
+            Action::DeleteKey(delete) => {
+                self.permitted()?;
+                let key_id = (id.clone(), delete.public_key.clone());
+                let Some(key) = self.state.keys.get(&key_id) else {
+                    let public_key = Box::new(key_id.1);
+                    return Err(ActionErrorKind::DeleteKeyDoesNotExist { account_id: id.clone(), public_key });
+                };
+                account.storage_usage = account.storage_usage.saturating_sub(key_storage(&key.permission));
+                self.out.changed_keys.push(key_id.clone());
+                self.state.set_key(key_id, None);
+            }
+            // Refused before inclusion.
+            _ => return Err(ActionErrorKind::DelegateActionExpired),
         }
-        _ => return Err(ActionErrorKind::AccountDoesNotExist { account_id: id.clone() }),
+        self.account = Some(account);
+        Ok(value)
     }
-    Ok(Vec::new())
-}
 
-fn function_call(
-    state: &mut State,
-    receipt: Receipt<'_>,
-    call: &FunctionCallAction,
-    mut account: Account,
-    transfers_done: &mut u32,
-    out: &mut Executed,
-) -> Result<Vec<u8>, ActionErrorKind> {
-    let id = receipt.receiver;
-    if !account.has_code() {
-        return Err(ActionErrorKind::FunctionCallError(FunctionCallError::CompilationError(
-            CompilationError::CodeDoesNotExist { account_id: id.clone() },
-        )));
+    /// An action on an account that is not there: it may create it.
+    fn create(&mut self, action: &Action) -> Result<Vec<u8>, ActionErrorKind> {
+        let Receipt { predecessor, receiver: id, .. } = self.receipt;
+        let implicit = id.get_account_type().is_implicit();
+        match action {
+            Action::CreateAccount(_) if implicit => {
+                return Err(ActionErrorKind::OnlyImplicitAccountCreationAllowed { account_id: id.clone() });
+            }
+            Action::CreateAccount(_) if id.is_top_level() => {
+                return Err(ActionErrorKind::CreateAccountOnlyByRegistrar {
+                    account_id: id.clone(),
+                    registrar_account_id: account_id("registrar"),
+                    predecessor_id: predecessor.clone(),
+                });
+            }
+            Action::CreateAccount(_) if !id.is_sub_account_of(&**predecessor) => {
+                let (account_id, predecessor_id) = (id.clone(), predecessor.clone());
+                return Err(ActionErrorKind::CreateAccountNotAllowed { account_id, predecessor_id });
+            }
+            Action::CreateAccount(_) => {
+                self.actor.clone_from(id);
+                self.account = Some(Account::new(0));
+            }
+            // A refund (predecessor `system`) never creates an account.
+            Action::Transfer(transfer) if implicit && !predecessor.is_system() => {
+                let mut account = Account::new(transfer.deposit.as_yoctonear());
+                if let Some(public_key) = implicit_key(id) {
+                    self.add_key((id.clone(), public_key), &AccessKeyPermission::FullAccess, &mut account);
+                }
+                self.account = Some(account);
+            }
+            _ => return Err(ActionErrorKind::AccountDoesNotExist { account_id: id.clone() }),
+        }
+        Ok(Vec::new())
     }
-    let mut log = String::new();
-    let (work, result) = token::call(
-        state.token_mut(id),
-        &token::Call {
-            method: &call.method_name,
-            args: &call.args,
-            predecessor: receipt.predecessor,
-            deposit: call.deposit.as_yoctonear(),
-            height: receipt.height,
-        },
-        &mut log,
-    );
-    let mut cost = work.cost(call.args.len(), log.len(), *transfers_done > 0);
-    if work == Work::Transfer {
-        *transfers_done += 1;
+
+    fn call(&mut self, call: &FunctionCallAction, account: &mut Account) -> Result<Vec<u8>, ActionErrorKind> {
+        let id = self.receipt.receiver;
+        account.amount = account.amount.saturating_add(call.deposit.as_yoctonear());
+        if !account.has_code() {
+            let missing = CompilationError::CodeDoesNotExist { account_id: id.clone() };
+            return Err(ActionErrorKind::FunctionCallError(FunctionCallError::CompilationError(missing)));
+        }
+        let mut log = String::new();
+        let (work, result) = token::call(
+            self.state.token_mut(id),
+            &token::Call {
+                method: &call.method_name,
+                args: &call.args,
+                predecessor: self.receipt.predecessor,
+                deposit: call.deposit.as_yoctonear(),
+                height: self.receipt.height,
+            },
+            &mut log,
+        );
+        let mut cost = work.cost(call.args.len(), log.len(), self.transfers > 0);
+        self.transfers += u32::from(work == Work::Transfer);
+        // Sending a transfer burns its send fee inside the call and sets its execution fee aside.
+        let sends_back = result.as_ref().is_ok_and(|done| done.transfer_back > 0);
+        let promise_gas = if sends_back { gas::RECEIPT + gas::TRANSFER } else { 0 };
+        cost.gas += promise_gas;
+        cost.compute += promise_gas;
+        let attached = call.gas.as_gas();
+        let out = &mut self.out;
+        if cost.gas + promise_gas > attached {
+            out.gas_burnt += attached;
+            out.contract_gas += attached;
+            // As much of the compute as of the gas.
+            out.compute += (u128::from(cost.compute) * u128::from(attached) / u128::from(cost.gas.max(1))) as u64;
+            return Err(execution_error("Exceeded the prepaid gas.".into()));
+        }
+        out.gas_burnt += cost.gas;
+        out.contract_gas += cost.gas;
+        out.compute += cost.compute;
+        out.gas_used += cost.gas + promise_gas;
+        if !log.is_empty() {
+            out.logs.push(log);
+        }
+        let done = result.map_err(|fault| match fault {
+            Fault::MethodNotFound => ActionErrorKind::FunctionCallError(FunctionCallError::MethodResolveError(
+                MethodResolveError::MethodNotFound,
+            )),
+            Fault::Panic(text) => execution_error(format!("Smart contract panicked: {text}")),
+            Fault::Host(text, _) => execution_error(text),
+        })?;
+        if done.transfer_back > 0 {
+            let Some(left) = account.amount.checked_sub(done.transfer_back) else {
+                return Err(execution_error("Exceeded the account balance.".into()));
+            };
+            account.amount = left;
+            out.transfers_back.push(done.transfer_back);
+        }
+        account.storage_usage = account.storage_usage.saturating_add(done.storage);
+        if let Some(token) = done.created {
+            self.state.create_token(id.clone(), token);
+        }
+        Ok(done.value)
     }
-    let sends_back = result.as_ref().is_ok_and(|done| done.transfer_back > 0);
-    // Sending a transfer burns its send fee inside the call and sets its execution fee aside.
-    let promise_gas = if sends_back { gas::RECEIPT + gas::TRANSFER } else { 0 };
-    cost.gas += promise_gas;
-    cost.compute += promise_gas;
-    let attached = call.gas.as_gas();
-    if cost.gas + promise_gas > attached {
-        out.gas_burnt += attached;
-        out.contract_gas += attached;
-        // As much of the compute as of the gas.
-        out.compute += (u128::from(cost.compute) * u128::from(attached) / u128::from(cost.gas.max(1))) as u64;
-        return Err(execution_error("Exceeded the prepaid gas.".into()));
+
+    fn add_key(&mut self, key_id: KeyId, permission: &AccessKeyPermission, account: &mut Account) {
+        account.storage_usage = account.storage_usage.saturating_add(key_storage(permission));
+        let key = AccessKey { nonce: fresh_nonce(self.receipt.height), permission: permission.clone() };
+        self.out.changed_keys.push(key_id.clone());
+        self.state.set_key(key_id, Some(key));
     }
-    out.gas_burnt += cost.gas;
-    out.contract_gas += cost.gas;
-    out.compute += cost.compute;
-    out.gas_used += cost.gas + promise_gas;
-    if !log.is_empty() {
-        out.logs.push(log);
+
+    fn permitted(&self) -> Result<(), ActionErrorKind> {
+        let id = self.receipt.receiver;
+        if self.actor == *id {
+            return Ok(());
+        }
+        Err(ActionErrorKind::ActorNoPermission { account_id: id.clone(), actor_id: self.actor.clone() })
     }
-    let done = result.map_err(|fault| match fault {
-        Fault::MethodNotFound => ActionErrorKind::FunctionCallError(FunctionCallError::MethodResolveError(
-            MethodResolveError::MethodNotFound,
-        )),
-        Fault::Panic(text) => execution_error(format!("Smart contract panicked: {text}")),
-        Fault::Host(text, _) => execution_error(text),
-    })?;
-    if done.transfer_back > 0 {
-        let Some(left) = account.amount.checked_sub(done.transfer_back) else {
-            return Err(execution_error("Exceeded the account balance.".into()));
-        };
-        account.amount = left;
-        out.transfers_back.push(done.transfer_back);
-    }
-    account.storage_usage += done.storage;
-    if let Some(token) = done.created {
-        state.create_token(id.clone(), token);
-    }
-    state.accounts.set(id.clone(), Some(account));
-    Ok(done.value)
 }
 
 fn execution_error(text: String) -> ActionErrorKind {

@@ -1,6 +1,6 @@
 //! The only part with sockets, threads and a clock: HTTP in front of the chain, and a block every `block_ms`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::fmt;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -28,13 +28,18 @@ use crate::chain::Chain;
 use crate::config::Config;
 use crate::credentials::{self, Credentials, derive_key};
 use crate::history::MAX_VALIDITY_PERIOD;
-use crate::methods::{self, MAX_WAITING};
+use crate::methods;
 use crate::rpc_error::RpcError;
 
 /// Largest request body, in bytes: what a real node's HTTP layer takes in the end.
 pub const MAX_BODY: usize = 2 * 1024 * 1024;
-/// Most connections at the same time; more wait to be accepted.
-pub const MAX_CONNECTIONS: usize = 4_096;
+/// Room for a transaction of 100 transfers; larger bodies grow as they come.
+const USUAL_BODY: usize = 32 * 1024;
+/// How much of a too large body is read before its refusal, in bytes.
+const MAX_DISCARD: usize = 4 * MAX_BODY;
+/// Most connections at the same time; more wait to be accepted. A connection carries one request at a time, so this is
+/// also the bound on requests that wait for a transaction, and on bodies in memory.
+pub const MAX_CONNECTIONS: usize = 2_048;
 /// How long a connection may be silent between requests, or take for a request's head: longer than HTTP clients keep
 /// idle connections (90 s), so that they close first.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(2);
@@ -155,7 +160,6 @@ pub(crate) struct Node {
     pub(crate) public_key: PublicKey,
     pub(crate) address: SocketAddr,
     started: Instant,
-    waiting: Cell<usize>,
 }
 
 impl Node {
@@ -182,20 +186,6 @@ impl Node {
     pub(crate) fn uptime_s(&self) -> u64 {
         self.started.elapsed().as_secs()
     }
-
-    /// Counts a request as waiting until the returned value is dropped.
-    pub(crate) fn wait_slot(&self) -> WaitSlot<'_> {
-        self.waiting.set(self.waiting.get() + 1);
-        WaitSlot(&self.waiting)
-    }
-}
-
-pub(crate) struct WaitSlot<'a>(&'a Cell<usize>);
-
-impl Drop for WaitSlot<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
 }
 
 fn now_nanos() -> u64 {
@@ -215,7 +205,6 @@ async fn run(
         public_key: derive_key(config.seed, "validator").public_key(),
         address,
         started: Instant::now(),
-        waiting: Cell::new(0),
     });
     let mut clock = tokio::time::interval(Duration::from_millis(config.block_ms));
     // A block that took long delays the next one: blocks are never made in a hurry.
@@ -312,22 +301,39 @@ async fn post(node: &Node, request: Request<Incoming>) -> Reply {
         let reason = "Expected request with `Content-Type: application/json`";
         return text(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason.into());
     }
-    let too_long =
-        || text(StatusCode::PAYLOAD_TOO_LARGE, "Failed to buffer the request body: length limit exceeded".into());
-    if request.body().size_hint().lower() > MAX_BODY as u64 {
-        return too_long();
-    }
-    let body = Limited::new(request.into_body(), MAX_BODY).collect();
-    let body = match tokio::time::timeout(BODY_TIMEOUT, body).await {
+    let body = match tokio::time::timeout(BODY_TIMEOUT, read_body(request.into_body())).await {
         Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the request body took too long".into()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return too_long(),
         Ok(Err(error)) => return text(StatusCode::BAD_REQUEST, format!("Failed to buffer the request body: {error}")),
-        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Ok(None)) => {
+            let reason = "Failed to buffer the request body: length limit exceeded";
+            return text(StatusCode::PAYLOAD_TOO_LARGE, reason.into());
+        }
+        Ok(Ok(Some(body))) => body,
     };
-    if node.waiting.get() >= MAX_WAITING {
-        return text(StatusCode::SERVICE_UNAVAILABLE, "too many requests are waiting".into());
-    }
     rpc(node, &body).await
+}
+
+/// The whole body, or none if it is too large. Of a large one the rest is read too, up to a point: a client that is still
+/// writing when the connection closes would not see the answer.
+async fn read_body(mut body: Incoming) -> Result<Option<Vec<u8>>, hyper::Error> {
+    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    // As much as was said at once, but no more than a usual batch before a byte has come.
+    let mut all = Vec::with_capacity(expected.min(USUAL_BODY));
+    let mut seen = 0;
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            seen += data.len();
+            if seen > MAX_DISCARD {
+                break;
+            }
+            if seen <= MAX_BODY {
+                all.extend_from_slice(&data);
+            } else {
+                all = Vec::new();
+            }
+        }
+    }
+    Ok((seen <= MAX_BODY).then_some(all))
 }
 
 /// A JSON-RPC request. Unlike JSON-RPC, a node wants an id and knows no batches.
@@ -401,12 +407,10 @@ fn metrics(node: &Node) -> String {
         "# TYPE near_block_height_head gauge\nnear_block_height_head {}\n\
          # TYPE near_final_block_height gauge\nnear_final_block_height {}\n\
          # TYPE near_transaction_pool_entries gauge\nnear_transaction_pool_entries {}\n\
-         # TYPE keyshard_sandbox_delayed_receipts gauge\nkeyshard_sandbox_delayed_receipts {}\n\
-         # TYPE keyshard_sandbox_waiting_requests gauge\nkeyshard_sandbox_waiting_requests {}\n",
+         # TYPE keyshard_sandbox_delayed_receipts gauge\nkeyshard_sandbox_delayed_receipts {}\n",
         chain.head().height,
         chain.final_block().height,
         chain.pool_len(),
         chain.delayed_receipts(),
-        node.waiting.get(),
     )
 }

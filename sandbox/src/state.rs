@@ -5,6 +5,7 @@ use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::Hash;
 
+use foldhash::fast::RandomState;
 use near_crypto::PublicKey;
 use near_primitives::account::AccessKey;
 use near_primitives::hash::CryptoHash;
@@ -16,20 +17,23 @@ use crate::token::Token;
 /// few seconds ago. Older ones answer `GARBAGE_COLLECTED_BLOCK`.
 pub const STATE_HISTORY_BLOCKS: usize = 20;
 
+/// What a block's changed entries were before it.
+type Before<K, V> = HashMap<K, Option<V>, RandomState>;
+
 /// A map whose earlier values can be brought back: within a receipt by [`Versioned::rollback`], for past blocks by
 /// [`Versioned::at`].
 #[derive(Debug)]
 pub(crate) struct Versioned<K, V> {
-    map: HashMap<K, V>,
+    map: HashMap<K, V, RandomState>,
     /// Writes since the last [`Versioned::seal`], oldest first, each with the value it replaced.
     journal: Vec<(K, Option<V>)>,
-    /// For each past block, what its changed entries were before it. Oldest first.
-    before: VecDeque<(u64, HashMap<K, Option<V>>)>,
+    /// By height of past blocks, oldest first.
+    before: VecDeque<(u64, Before<K, V>)>,
 }
 
 impl<K, V> Default for Versioned<K, V> {
     fn default() -> Self {
-        Self { map: HashMap::new(), journal: Vec::new(), before: VecDeque::new() }
+        Self { map: HashMap::default(), journal: Vec::new(), before: VecDeque::new() }
     }
 }
 
@@ -60,7 +64,10 @@ impl<K: Clone + Eq + Hash, V: Clone> Versioned<K, V> {
     /// Sets or removes an entry.
     pub(crate) fn set(&mut self, key: K, value: Option<V>) {
         let old = match value {
-            Some(value) => self.map.insert(key.clone(), value),
+            Some(value) => match self.map.get_mut(&key) {
+                Some(place) => Some(std::mem::replace(place, value)),
+                None => self.map.insert(key.clone(), value),
+            },
             None => self.map.remove(&key),
         };
         self.journal.push((key, old));
@@ -86,7 +93,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Versioned<K, V> {
     /// which no earlier value is left either.
     pub(crate) fn seal(&mut self, height: u64, floor: u64, mut gone: impl FnMut(&K)) {
         if !self.journal.is_empty() {
-            let mut before = HashMap::with_capacity(self.journal.len());
+            let mut before = Before::default();
             for (key, old) in self.journal.drain(..) {
                 before.entry(key).or_insert(old);
             }
@@ -143,7 +150,7 @@ pub(crate) struct State {
     pub(crate) accounts: Versioned<AccountId, Account>,
     pub(crate) keys: Versioned<KeyId, AccessKey>,
     /// By contract account.
-    pub(crate) tokens: HashMap<AccountId, Token>,
+    pub(crate) tokens: HashMap<AccountId, Token, RandomState>,
     /// Every key that an account has or had within the history.
     keys_of: HashMap<AccountId, BTreeSet<PublicKey>>,
     /// Tokens with writes in the current block.

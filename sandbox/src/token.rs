@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use near_primitives::types::AccountId;
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
 use crate::gas::{MAX_LOG_BYTES, Work};
@@ -335,9 +335,7 @@ fn storage_balance() -> Vec<u8> {
 
 /// Appends a NEP-297 event of NEP-141. Account ids need no escaping; a memo does.
 fn event(log: &mut String, name: &str, accounts: &[(&str, &str)], amount: u128, memo: Option<&str>) {
-    #[derive(Serialize)]
-    #[serde(transparent)]
-    struct Memo<'a>(&'a str);
+    log.reserve(192);
     log.push_str(r#"EVENT_JSON:{"standard":"nep141","version":"1.0.0","event":""#);
     log.push_str(name);
     log.push_str(r#"","data":[{"#);
@@ -346,7 +344,7 @@ fn event(log: &mut String, name: &str, accounts: &[(&str, &str)], amount: u128, 
     }
     let _ = write!(log, r#""amount":"{amount}""#);
     if let Some(memo) = memo
-        && let Ok(memo) = serde_json::to_string(&Memo(memo))
+        && let Ok(memo) = serde_json::to_string(memo)
     {
         log.push_str(r#","memo":"#);
         log.push_str(&memo);

@@ -55,7 +55,6 @@ pub(crate) async fn tx_status(node: &Node, params: Option<&RawValue>, receipts: 
 async fn poll(node: &Node, hash: CryptoHash, tx: Option<&SignedTransaction>, wait: Progress, receipts: bool) -> Answer {
     let deadline = Instant::now() + POLLING_TIMEOUT;
     let mut head = node.head.subscribe();
-    let _counted = node.wait_slot();
     let mut looked = false;
     loop {
         {

@@ -27,13 +27,13 @@ struct Net {
 }
 
 impl Net {
-    fn new(config: Config) -> Self {
+    fn new(config: &Config) -> Self {
         let keys = (1..=config.keys).map(|index| keyshard_sandbox::credentials::key(config.seed, index)).collect();
-        Self { chain: Chain::new(&config, 1_000), keys, now: 1_000 }
+        Self { chain: Chain::new(config, 1_000), keys, now: 1_000 }
     }
 
     fn standard() -> Self {
-        let mut net = Self::new(Config::default());
+        let mut net = Self::new(&Config::default());
         net.blocks(3);
         net
     }
@@ -227,7 +227,7 @@ fn a_chunk_holds_about_415_transfers_and_delays_the_rest() {
 
 #[test]
 fn unlimited_takes_all_at_once() {
-    let mut net = Net::new(Config { unlimited: true, ..Config::default() });
+    let mut net = Net::new(&Config { unlimited: true, ..Config::default() });
     net.blocks(3);
     for nonce in 1..=50 {
         for key in 0..4 {
@@ -246,6 +246,7 @@ fn refunds_conserve_near_and_tokens() {
     let tokens = net.chain.token_total(&id(FT)).unwrap();
     let fresh = SecretKey::from_seed(KeyType::ED25519, "fresh");
     let deposit = 1_250_000_000_000_000_000_000;
+    let implicit = "ab".repeat(32);
     let cases: Vec<(&str, Vec<Action>)> = vec![
         (FT, vec![ft_transfer("user1.test.near", "5")]),
         (FT, vec![ft_transfer("user1.test.near", "5"), ft_transfer("nobody.test.near", "5")]),
@@ -269,13 +270,10 @@ fn refunds_conserve_near_and_tokens() {
             vec![create_account(), transfer(1_000), add_key(fresh.public_key(), AccessKeyPermission::FullAccess)],
         ),
         ("made.test.near", vec![create_account(), transfer(1_000)]),
-        (&"ab".repeat(32), vec![transfer(77)]),
+        (&implicit, vec![transfer(77)]),
         (ACCOUNT, vec![add_key(fresh.public_key(), AccessKeyPermission::FullAccess), delete_key(fresh.public_key())]),
         (ACCOUNT, vec![delete_key(fresh.public_key())]),
-    ]
-    .into_iter()
-    .map(|(receiver, actions)| (Box::leak(receiver.to_owned().into_boxed_str()) as &str, actions))
-    .collect();
+    ];
     for (nonce, (receiver, actions)) in (1..).zip(cases) {
         let tx = net.tx(0, nonce, receiver, actions);
         net.submit(&tx);
@@ -288,7 +286,7 @@ fn refunds_conserve_near_and_tokens() {
     }
     assert_eq!((net.tokens("user1.test.near"), net.tokens("new.test.near")), (5, 1));
     assert_eq!(net.near("made.test.near"), 1_000);
-    assert_eq!(net.near(&"ab".repeat(32)), 77);
+    assert_eq!(net.near(&implicit), 77);
     assert!(net.chain.token_balance(&id(FT), &id("poor.test.near")).is_none());
     assert!(net.chain.access_key(&id(ACCOUNT), &fresh.public_key()).is_none());
     assert_eq!(net.chain.access_key(&id("made.test.near"), &fresh.public_key()).unwrap().nonce % 1_000_000, 0);
@@ -319,7 +317,7 @@ fn a_failed_receipt_leaves_nothing() {
 
 #[test]
 fn reference_blocks_expire() {
-    let mut net = Net::new(Config { transaction_validity_period: 10, ..Config::default() });
+    let mut net = Net::new(&Config { transaction_validity_period: 10, ..Config::default() });
     net.blocks(3);
     let base = net.chain.head().height;
     let hash = net.chain.head().hash;
@@ -354,7 +352,7 @@ fn reference_blocks_expire() {
 
 #[test]
 fn finality_is_two_blocks_behind() {
-    let mut net = Net::new(Config::default());
+    let mut net = Net::new(&Config::default());
     let genesis = net.chain.head().hash;
     assert_eq!(net.chain.final_block().hash, genesis);
     net.blocks(2);
