@@ -176,7 +176,19 @@ fn engine(page: &mut Page, engine: &Engine) {
         ),
         ("keyshard_batches_total", "counter", "Transactions signed", batching.batches),
         ("keyshard_transfers_waiting", "gauge", "Transfers that wait for a batch", batching.waiting as u64),
-        ("keyshard_final_height", "gauge", "Height of the last final block known", health.final_height),
+        (
+            "keyshard_transactions_in_flight",
+            "gauge",
+            "Transactions whose end is not known yet",
+            batching.in_flight as u64,
+        ),
+        (
+            "keyshard_transactions_dead_total",
+            "counter",
+            "Transactions proven dead, whose transfers were signed anew",
+            batching.deaths,
+        ),
+        ("keyshard_block_height", "gauge", "Height of the last block known", health.final_height),
     ] {
         page.family(name, kind, help);
         page.sample(name, &[], value);
@@ -194,8 +206,8 @@ fn engine(page: &mut Page, engine: &Engine) {
             page.sample(name, &labels, u8::from(endpoint.breaker == state));
         }
     }
-    let name = "keyshard_endpoint_final_height";
-    page.family(name, "gauge", "Height of the last final block that an endpoint told of");
+    let name = "keyshard_endpoint_block_height";
+    page.family(name, "gauge", "Height of the last block that an endpoint told of");
     for endpoint in &health.endpoints {
         page.sample(name, &[("endpoint", endpoint.name.as_str())], endpoint.height);
     }
