@@ -125,6 +125,24 @@ impl Attempt {
         }
     }
 
+    /// An attempt of a former life: nobody knows how far it came, so its fate is asked for first.
+    pub(crate) fn taken_over(key: usize, found: crate::RecoveredAttempt, transfers: Vec<Open>, now: Instant) -> Self {
+        Self {
+            key,
+            nonce: found.nonce,
+            hash: found.hash,
+            bytes: found.bytes,
+            reference_height: found.reference_height,
+            transfers,
+            steps: found.steps,
+            phase: Phase::Pausing(now, Ask::Fate),
+            reached: None,
+            tries: 0,
+            refusal: None,
+            avoid: None,
+        }
+    }
+
     /// A fence carries nothing: it only takes a nonce, so that an earlier one can be proven dead.
     pub(crate) fn is_fence(&self) -> bool {
         self.transfers.is_empty()

@@ -1,9 +1,13 @@
 //! One access key: its nonces and how many of its transactions are under way.
+use std::sync::Arc;
+
 use crate::{Instant, Signer, limits};
 
 /// An access key of the paying account, as it is handed to a shard.
 pub struct AccessKey {
-    pub(crate) signer: Signer,
+    public_key: Arc<str>,
+    /// Absent for a key that is no longer configured: its transactions are followed to their end, nothing new is signed.
+    pub(crate) signer: Option<Signer>,
     /// The last nonce used, by this engine or, at start, on chain.
     nonce: u64,
     /// Transactions that may still be waiting for a block: the window of the key.
@@ -18,17 +22,23 @@ pub struct AccessKey {
 impl AccessKey {
     /// `nonce` is the highest one known to be used: on chain at FINAL, or in the journal.
     pub fn new(signer: Signer, nonce: u64) -> Self {
-        Self { signer, nonce, in_flight: 0, refusals: 0, rests_until: None, refused: None }
+        let public_key = signer.public_key().clone();
+        Self { signer: Some(signer), nonce, ..Self::retired(public_key) }
+    }
+
+    /// A key that is no longer configured but still has transactions whose end is not known.
+    pub fn retired(public_key: Arc<str>) -> Self {
+        Self { public_key, signer: None, nonce: 0, in_flight: 0, refusals: 0, rests_until: None, refused: None }
     }
 
     /// The public key, `ed25519:...`.
-    pub fn public_key(&self) -> &str {
-        self.signer.public_key()
+    pub fn public_key(&self) -> &Arc<str> {
+        &self.public_key
     }
 
     /// The next nonce. Never gives one twice (P3): the counter only grows, and only here and in [`Self::observe`].
     pub(crate) fn next_nonce(&mut self) -> u64 {
-        assert!(self.nonce < u64::MAX, "the nonces of {} are used up", self.signer.public_key());
+        assert!(self.nonce < u64::MAX, "the nonces of {} are used up", self.public_key);
         self.nonce += 1;
         self.nonce
     }
@@ -39,7 +49,7 @@ impl AccessKey {
     }
 
     pub(crate) fn is_free(&self, now: Instant, window: usize) -> bool {
-        self.in_flight < window && self.rests_until.is_none_or(|until| until <= now)
+        self.signer.is_some() && self.in_flight < window && self.rests_until.is_none_or(|until| until <= now)
     }
 
     /// The key was refused: let it rest. Returns until when.

@@ -21,6 +21,7 @@ mod key;
 pub mod limits;
 mod record;
 mod registry;
+mod replay;
 mod shard;
 mod time;
 mod transfer;
@@ -32,6 +33,7 @@ pub use attempt::Proof;
 pub use key::AccessKey;
 pub use near_primitives::{hash::CryptoHash, types::AccountId};
 pub use record::{Closed, Lsn, Record};
+pub use replay::{Contradiction, Recovered, RecoveredAttempt, RecoveredTransfer, Replay};
 pub use shard::{Settings, Shard, Stats};
 pub use time::Instant;
 pub use transfer::{BatchId, Transfer, TransferId};
@@ -368,6 +370,8 @@ pub enum Condition {
     NotEnoughNear(Box<str>),
     /// The token contract does not answer.
     TokenUnavailable(Box<str>),
+    /// So many transactions of a former life have not been asked about yet.
+    Recovering(usize),
     /// No final block young enough to sign against.
     StaleHead,
     /// A key was refused and rests.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use near_primitives::hash::CryptoHash;
 
-use crate::{Instant, Proof, Transfer, TransferId};
+use crate::{BatchId, Instant, Proof, Transfer, TransferId};
 
 /// Number of a record within its shard, from 1, without gaps.
 pub type Lsn = u64;
@@ -30,6 +30,8 @@ pub enum Record {
         reference_height: u64,
         /// The signed transaction, borsh.
         bytes: Arc<[u8]>,
+        /// Its name.
+        batch: BatchId,
         /// The transfers it carries, in the order of their actions; none for a fence.
         transfers: Box<[TransferId]>,
     },

@@ -19,6 +19,7 @@ use crate::{
 mod answers;
 mod holds;
 mod signing;
+mod takeover;
 
 /// What a shard is told once.
 #[derive(Debug, Clone)]
@@ -114,6 +115,8 @@ pub struct Shard {
     /// Attempts whose record is not durable yet, in the order of their records.
     unsynced: VecDeque<(Lsn, u64)>,
     next_attempt: u64,
+    /// Attempts of a former life that no node has been asked about yet. Nothing is signed while there are any.
+    recovering: foldhash::HashSet<u64>,
 
     askers: HashMap<AskId, Asker>,
     next_ask: AskId,
@@ -155,6 +158,7 @@ impl Shard {
             attempts: HashMap::default(),
             unsynced: VecDeque::new(),
             next_attempt: 0,
+            recovering: foldhash::HashSet::default(),
             askers: HashMap::default(),
             next_ask: 0,
             timers: BTreeMap::new(),
@@ -214,12 +218,15 @@ impl Shard {
             Some(Hold::Near(why)) => conditions.push(Condition::NotEnoughNear(why.clone())),
             None => {}
         }
+        if !self.recovering.is_empty() {
+            conditions.push(Condition::Recovering(self.recovering.len()));
+        }
         if self.reference(now).is_none() {
             conditions.push(Condition::StaleHead);
         }
         conditions.extend(self.keys.iter().filter_map(|key| {
             let why = key.refused.clone()?;
-            Some(Condition::KeyRefused { public_key: key.signer.public_key().clone(), why })
+            Some(Condition::KeyRefused { public_key: key.public_key().clone(), why })
         }));
         conditions
     }

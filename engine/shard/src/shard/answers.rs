@@ -32,7 +32,7 @@ impl Shard {
             },
             Ask::Status(wait) => Output::Query { id: ask, query: Query::Status { hash: attempt.hash, wait } },
             Ask::Fate => {
-                let public_key = self.keys[attempt.key].signer.public_key().clone();
+                let public_key = self.keys[attempt.key].public_key().clone();
                 Output::Query { id: ask, query: Query::Fate { public_key, hash: attempt.hash, avoid: attempt.avoid } }
             }
         };
@@ -56,6 +56,9 @@ impl Shard {
             Reply::Lost { why } => (Some(why.clone()), false),
             other => (None, matches!(other, Reply::Refused { .. })),
         };
+        if lost.is_none() {
+            self.recovering.remove(&id);
+        }
         let reached = attempt.reached;
         let next = attempt.answered(asked, reply, &rules);
         let (key, nonce) = (attempt.key, attempt.nonce);

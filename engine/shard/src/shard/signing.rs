@@ -17,7 +17,7 @@ impl Shard {
                 self.budget = None;
                 return;
             }
-            if self.hold.is_some() {
+            if self.hold.is_some() || !self.recovering.is_empty() {
                 return;
             }
             let Some(head) = self.reference(now) else { return };
@@ -108,23 +108,25 @@ impl Shard {
         self.keys[key].in_flight += 1;
         let receiver_id = if plan.transfers.is_empty() { &self.settings.account } else { &self.settings.token };
         let envelope = tx::Envelope { signer_id: &self.settings.account, receiver_id, nonce, block_hash: head.hash };
-        let signer = &self.keys[key].signer;
+        let Some(signer) = &self.keys[key].signer else { panic!("a retired key was chosen to sign") };
         let signed = tx::sign(signer, &envelope, actions);
-        let public_key = signer.public_key().clone();
+        let public_key = self.keys[key].public_key().clone();
 
         let transfers: Box<[TransferId]> = plan.transfers.iter().map(|open| open.transfer.id).collect();
         self.stats.batches_signed += 1;
         self.stats.transfers_signed += transfers.len() as u64;
         let number = self.stats.batches_signed * self.settings.shards as u64 + self.settings.index as u64;
+        let batch = BatchId { at: now, number };
         let lsn = self.append(Record::Signed {
             public_key,
             nonce,
             hash: signed.hash,
             reference_height: head.height,
             bytes: signed.bytes.clone(),
+            batch,
             transfers: transfers.clone(),
         });
-        let news = News::Signed { hash: signed.hash, batch: BatchId { at: now, number }, at: now };
+        let news = News::Signed { hash: signed.hash, batch, at: now };
         self.tell(transfers, news);
         let id = self.next_attempt;
         self.next_attempt += 1;
@@ -139,7 +141,9 @@ impl Shard {
         if self.attempts.values().any(later) {
             return;
         }
-        if let Some(head) = self.reference(now) {
+        if self.keys[key].signer.is_some()
+            && let Some(head) = self.reference(now)
+        {
             self.sign(now, key, head, Plan::default(), vec![tx::nothing()]);
         }
     }

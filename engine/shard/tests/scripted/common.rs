@@ -1,6 +1,6 @@
 //! A driver for the pure shard that scripts what nodes answer and watches the promises on the way.
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -79,6 +79,10 @@ impl Sent {
     }
 }
 
+fn access_key(i: usize) -> AccessKey {
+    AccessKey::new(Signer::new(SecretKey::from_seed(KeyType::ED25519, &format!("key{i}"))), 1_000)
+}
+
 /// A shard under test, its clock, and everything it has said.
 pub(crate) struct Bench {
     pub(crate) shard: Shard,
@@ -95,7 +99,7 @@ pub(crate) struct Bench {
     /// By hash: the record of its signature.
     signed: HashMap<CryptoHash, Lsn>,
     /// (key, nonce) pairs ever signed.
-    nonces: HashSet<(Arc<str>, u64)>,
+    nonces: HashMap<(Arc<str>, u64), CryptoHash>,
     /// Where each transfer is: the open transaction that carries it.
     carried: BTreeMap<TransferId, CryptoHash>,
     carries: HashMap<CryptoHash, Vec<TransferId>>,
@@ -104,8 +108,7 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(settings: Settings, keys: usize) -> Self {
-        let key = |i| Signer::new(SecretKey::from_seed(KeyType::ED25519, &format!("key{i}")));
-        let keys = (0..keys).map(|i| AccessKey::new(key(i), 1_000)).collect();
+        let keys = (0..keys).map(access_key).collect();
         let mut bench = Self {
             shard: Shard::new(settings, LIMITS, keys),
             now: Instant::from_micros(1_000_000_000),
@@ -118,13 +121,63 @@ impl Bench {
             lsn: 0,
             durable: 0,
             signed: HashMap::new(),
-            nonces: HashSet::new(),
+            nonces: HashMap::new(),
             carried: BTreeMap::new(),
             carries: HashMap::new(),
             next_id: 0,
         };
         bench.head(1_000);
         bench
+    }
+
+    /// Forgets all records after the first so many, as if they had never become durable.
+    pub(crate) fn cut(&mut self, records: usize) {
+        self.records.truncate(records);
+        self.durable = records as Lsn;
+        self.news.clear();
+        (self.carried, self.carries, self.nonces) = Default::default();
+        for record in self.records.clone() {
+            self.record(&record);
+        }
+    }
+
+    /// Transfers that the records leave open.
+    pub(crate) fn open_in_records(&self) -> Vec<TransferId> {
+        let mut replay = Replay::default();
+        for record in &self.records {
+            replay.read(record.clone()).unwrap();
+        }
+        replay.finish().transfers.iter().map(|open| open.transfer.id).collect()
+    }
+
+    /// Hashes of what this life has signed or taken over.
+    pub(crate) fn signed_since_restart(&self) -> Vec<CryptoHash> {
+        let hash = |record: &Record| match record {
+            Record::Signed { hash, .. } => Some(*hash),
+            _ => None,
+        };
+        self.records.iter().filter_map(hash).collect()
+    }
+
+    /// The process dies; a new one reads what was durable and goes on with these of the keys.
+    pub(crate) fn restart(&mut self, settings: Settings, keys: &[usize]) {
+        let mut replay = Replay::default();
+        for record in &self.records[..usize::try_from(self.durable).unwrap()] {
+            replay.read(record.clone()).unwrap();
+        }
+        let recovered = replay.finish();
+        let mut access_keys: Vec<AccessKey> = keys.iter().map(|i| access_key(*i)).collect();
+        for attempt in &recovered.attempts {
+            if !access_keys.iter().any(|key| *key.public_key() == attempt.public_key) {
+                access_keys.push(AccessKey::retired(attempt.public_key.clone()));
+            }
+        }
+        self.shard = Shard::new(settings, LIMITS, access_keys);
+        self.queries.clear();
+        (self.records, self.lsn, self.durable) = (Vec::new(), 0, 0);
+        let [recovered] = <[Recovered; 1]>::try_from(recovered.split(1, |_| 0, |_| 0)).unwrap();
+        self.shard.take_over(self.now, recovered);
+        self.head(self.height);
     }
 
     pub(crate) fn head(&mut self, height: u64) {
@@ -232,11 +285,12 @@ impl Bench {
     fn record(&mut self, record: &Record) {
         match record {
             Record::Signed { public_key, nonce, hash, transfers, .. } => {
-                assert!(self.nonces.insert((public_key.clone(), *nonce)), "P3: nonce {nonce} signed twice");
+                let signed = *self.nonces.entry((public_key.clone(), *nonce)).or_insert(*hash);
+                assert_eq!(signed, *hash, "P3: nonce {nonce} signed twice");
                 self.signed.insert(*hash, self.lsn);
                 for id in transfers {
                     let other = self.carried.insert(*id, *hash);
-                    assert!(other.is_none(), "P4: {id:?} is still carried by {other:?}");
+                    assert!(other.is_none_or(|other| other == *hash), "P4: {id:?} is still carried by {other:?}");
                 }
                 self.carries.insert(*hash, transfers.to_vec());
             }

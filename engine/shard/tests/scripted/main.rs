@@ -3,3 +3,4 @@
 mod common;
 mod faults;
 mod happy_path;
+mod restarts;
