@@ -12,7 +12,7 @@ use crate::{
 /// Why a transaction can never run. Both need a node that tracks the shard, still holds every block since the
 /// transaction was signed, and answers `UNKNOWN_TRANSACTION` after it showed the final block the proof speaks of
 /// (near-facts section 2, "NEVER executes").
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, borsh::BorshSerialize, borsh::BorshDeserialize)]
 pub enum Proof {
     /// At a FINAL block the key's nonce is not below the transaction's: another took it, or a later one.
     Overtaken {

@@ -32,7 +32,7 @@ use std::sync::Arc;
 pub use attempt::Proof;
 pub use key::AccessKey;
 pub use near_primitives::{hash::CryptoHash, types::AccountId};
-pub use record::{Closed, Lsn, Record};
+pub use record::{Closed, Lsn, Record, RecordError};
 pub use replay::{Contradiction, Recovered, RecoveredAttempt, RecoveredTransfer, Replay};
 pub use shard::{Settings, Shard, Stats};
 pub use time::Instant;

@@ -62,6 +62,10 @@ pub const BLOCK_TIME_MAX: Duration = Duration::from_secs(10);
 /// Bytes of a transaction besides its actions: two account ids of at most 64 bytes, key, nonce, block hash, lengths.
 pub const TX_OVERHEAD_BYTES: usize = 64 + 64 + 4 + 4 + 33 + 8 + 32 + 4 + 8;
 
+/// Largest record of the journal: a signed transaction of the largest size that protocols allow (1.5 MiB), the ids of its
+/// transfers, and room for larger ones to come.
+pub const RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 const _: () = assert!(GAS_TRANSFER_MIN <= GAS_TRANSFER_START);
 const _: () = assert!(BACKOFF_MIN.as_millis() < BACKOFF_MAX.as_millis());
 const _: () = assert!(FATE_PAUSE.as_millis() <= BACKOFF_MAX.as_millis());

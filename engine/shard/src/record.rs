@@ -1,15 +1,23 @@
-//! What a shard writes to the journal: enough to know, after a crash, everything that may still be on its way.
+//! What a shard writes to the journal, and its bytes: enough to know, after a crash, everything that may still be on
+//! its way.
+//!
+//! A record is a version byte and then borsh of [`Record`]: the variant's position, then its fields in order. So the
+//! order of variants and fields is the format; `the_bytes_of_version_1` holds it. A change takes a new version byte, and
+//! [`Record::decode`] goes on reading the old one.
+//!
+//! What the actions of a signed transaction do is not stored: its bytes say it.
 use std::sync::Arc;
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use near_primitives::hash::CryptoHash;
 
-use crate::{BatchId, Instant, Proof, Transfer, TransferId};
+use crate::{BatchId, Instant, Proof, Transfer, TransferId, limits};
 
 /// Number of a record within its shard, from 1, without gaps.
 pub type Lsn = u64;
 
 /// One journal record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Record {
     /// A transfer was accepted (P1).
     Accepted {
@@ -52,7 +60,7 @@ pub enum Record {
 }
 
 /// How a transaction ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Closed {
     /// Success at FINAL: all its transfers are paid.
     Landed,
@@ -65,4 +73,165 @@ pub enum Closed {
     },
     /// It can never run.
     Dead(Proof),
+}
+
+/// First byte of every record.
+const VERSION: u8 = 1;
+
+/// Why bytes are no record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// A later version of Keyshard wrote it, or something else did.
+    #[error("a record of format {0}, this version reads format {VERSION}")]
+    Version(u8),
+    /// Too long, too short, or not what the format allows.
+    #[error("no record: {0}")]
+    Malformed(Box<str>),
+}
+
+impl Record {
+    /// Appends the bytes of this record to `bytes`: at most [`limits::RECORD_BYTES_MAX`] for anything that a shard makes.
+    #[expect(clippy::expect_used, reason = "writing to a Vec cannot fail, and these types have no failing serialiser")]
+    pub fn encode(&self, bytes: &mut Vec<u8>) {
+        bytes.push(VERSION);
+        self.serialize(bytes).expect("writing to memory");
+    }
+
+    /// Reads exactly what [`Self::encode`] wrote. Safe for any bytes: takes memory for no more than there is.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        if bytes.len() > limits::RECORD_BYTES_MAX {
+            return Err(RecordError::Malformed(format!("{} bytes are too many", bytes.len()).into()));
+        }
+        match bytes {
+            [VERSION, rest @ ..] => {
+                borsh::from_slice(rest).map_err(|error| RecordError::Malformed(error.to_string().into()))
+            }
+            [version, ..] => Err(RecordError::Version(*version)),
+            [] => Err(RecordError::Malformed("empty".into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn samples() -> Vec<Record> {
+        let hash = CryptoHash::hash_bytes(b"transaction");
+        let at = Instant::from_micros(1_795_000_000_000_001);
+        let transfer = |memo: Option<&str>| Transfer {
+            id: TransferId(0x0123_4567_89AB_CDEF_0123_4567_89AB_CDEF),
+            receiver: "user1.test.near".parse().unwrap(),
+            amount: u128::MAX,
+            memo: memo.map(Into::into),
+        };
+        let signed = |transfers: Box<[TransferId]>| Record::Signed {
+            public_key: "ed25519:DcA2MzgpJbrUATQLLceocVckhhAqrkingax4oJ9kZ847".into(),
+            nonce: 47_000_049,
+            hash,
+            reference_height: 201_123_456,
+            bytes: (0..=255).collect(),
+            batch: BatchId { at, number: 7 },
+            transfers,
+        };
+        vec![
+            Record::Accepted { transfer: transfer(None), at },
+            Record::Accepted { transfer: transfer(Some("")), at },
+            Record::Accepted { transfer: transfer(Some("a memo, ünicode")), at },
+            signed(Box::default()),
+            signed((1..=3).map(TransferId).collect()),
+            Record::Closed { hash, how: Closed::Landed },
+            Record::Closed { hash, how: Closed::Failed { index: Some(3), why: "On-chain failure: why".into() } },
+            Record::Closed { hash, how: Closed::Failed { index: None, why: "".into() } },
+            Record::Closed { hash, how: Closed::Dead(Proof::Overtaken { key_nonce: 5, final_height: 6 }) },
+            Record::Closed { hash, how: Closed::Dead(Proof::Expired { final_height: 6 }) },
+            Record::Failed { id: TransferId(9), reason: "not registered".into() },
+        ]
+    }
+
+    fn encoded(record: &Record) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn records_come_back_as_they_were() {
+        for record in samples() {
+            assert_eq!(Record::decode(&encoded(&record)), Ok(record));
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_no_record_and_neither_is_more() {
+        for record in samples() {
+            let mut bytes = encoded(&record);
+            for length in 0..bytes.len() {
+                assert!(Record::decode(&bytes[..length]).is_err(), "{length} bytes of {record:?}");
+            }
+            bytes.push(0);
+            assert!(Record::decode(&bytes).is_err(), "{record:?} and a byte");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_an_error_or_another_record() {
+        for record in samples() {
+            let bytes = encoded(&record);
+            for bit in 0..bytes.len() * 8 {
+                let mut flipped = bytes.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert_ne!(Record::decode(&flipped).as_ref(), Ok(&record), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_version_is_named() {
+        let mut bytes = encoded(&samples()[0]);
+        bytes[0] = 2;
+        assert_eq!(Record::decode(&bytes), Err(RecordError::Version(2)));
+    }
+
+    #[test]
+    fn a_length_that_lies_costs_nothing() {
+        // Failed, whose reason claims 4 GiB.
+        let mut bytes = vec![VERSION, 3];
+        bytes.extend([0; 16]);
+        bytes.extend(u32::MAX.to_le_bytes());
+        assert!(matches!(Record::decode(&bytes), Err(RecordError::Malformed(_))));
+        assert!(matches!(Record::decode(&vec![VERSION; limits::RECORD_BYTES_MAX + 1]), Err(RecordError::Malformed(_))));
+    }
+
+    /// Journals of this version must stay readable: whoever has to change this test needs a new version byte.
+    #[test]
+    fn the_bytes_of_version_1() {
+        let digests: Vec<String> = samples()
+            .iter()
+            .map(|record| CryptoHash::hash_bytes(&encoded(record)).to_string()[..8].to_owned())
+            .collect();
+        let expected = [
+            "Di2wHtTg", "6Zr8hPpR", "6nfZrX7m", "HK9iuhj7", "8miC71JE", "DiNKDHu2", "7mosc1P4", "DaSFTjBQ", "42X1dPT3",
+            "AUSBKtTE", "Ggyzko4L",
+        ];
+        assert_eq!(digests, expected);
+        let id = TransferId(9);
+        let expected = [&[1, 3], &id.0.to_le_bytes()[..], &3u32.to_le_bytes(), b"why"].concat();
+        assert_eq!(encoded(&Record::Failed { id, reason: "why".into() }), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused_or_are_the_bytes_of_a_record(
+            variant in 0u8..6,
+            rest in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let bytes = [&[VERSION, variant][..], &rest].concat();
+            if let Ok(record) = Record::decode(&bytes) {
+                prop_assert_eq!(encoded(&record), bytes);
+            }
+        }
+    }
 }

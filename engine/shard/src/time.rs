@@ -1,9 +1,11 @@
 //! Time as a value.
 use std::time::Duration;
 
+use borsh::{BorshDeserialize, BorshSerialize};
+
 /// Microseconds since the Unix epoch. The driver makes it from the wall clock at its start plus a monotonic clock
 /// since, so within one life it never goes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, BorshSerialize, BorshDeserialize)]
 pub struct Instant(u64);
 
 impl Instant {

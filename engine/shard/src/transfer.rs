@@ -1,16 +1,17 @@
 //! A transfer, its id, and what the shard remembers about it while it is open.
 use std::fmt;
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use near_primitives::types::AccountId;
 
 use crate::Instant;
 
 /// Id of a transfer: the 128 bits of its UUID.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct TransferId(pub u128);
 
 /// One payment, as it was accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Transfer {
     /// Its id.
     pub id: TransferId,
@@ -23,7 +24,7 @@ pub struct Transfer {
 }
 
 /// Name of a signed batch, printed as the Node service does: `batch-<ms>-<n>`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
 pub struct BatchId {
     /// When it was signed.
     pub at: Instant,
@@ -41,6 +42,8 @@ impl fmt::Display for BatchId {
 #[derive(Debug, Clone)]
 pub(crate) struct Open {
     pub(crate) transfer: Transfer,
+    /// When it was accepted, in this life or a former one.
+    pub(crate) accepted_at: Instant,
     /// Since when it waits for a batch.
     pub(crate) since: Instant,
     /// How often an attempt failed on chain and named it.
@@ -51,6 +54,6 @@ pub(crate) struct Open {
 
 impl Open {
     pub(crate) fn new(transfer: Transfer, now: Instant) -> Self {
-        Self { transfer, since: now, blamed: 0, alone: false }
+        Self { transfer, accepted_at: now, since: now, blamed: 0, alone: false }
     }
 }
