@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use near_primitives::hash::CryptoHash;
 
 use crate::{
-    AskId, EndpointIndex, Execution, Failure, Fate, Instant, Known, Level, Lsn, Refusal, Reply, Status, batch::Step,
-    limits, transfer::Open,
+    AskId, BatchId, EndpointIndex, Execution, Failure, Fate, Instant, Known, Level, Lsn, Refusal, Reply, Status,
+    batch::Step, limits, transfer::Open,
 };
 
 /// Why a transaction can never run. Both need a node that tracks the shard, still holds every block since the
@@ -59,6 +59,8 @@ pub(crate) struct Attempt {
     pub(crate) bytes: Arc<[u8]>,
     /// Height of its reference block.
     pub(crate) reference_height: u64,
+    /// Its name.
+    pub(crate) batch: BatchId,
     /// The transfers it carries; none for a fence.
     pub(crate) transfers: Vec<Open>,
     /// What each of its actions does.
@@ -106,6 +108,7 @@ impl Attempt {
         nonce: u64,
         signed: crate::tx::Signed,
         reference_height: u64,
+        batch: BatchId,
         plan: crate::batch::Plan,
         lsn: Lsn,
     ) -> Self {
@@ -115,6 +118,7 @@ impl Attempt {
             hash: signed.hash,
             bytes: signed.bytes,
             reference_height,
+            batch,
             transfers: plan.transfers,
             steps: plan.steps,
             phase: Phase::Unsynced(lsn),
@@ -133,6 +137,7 @@ impl Attempt {
             hash: found.hash,
             bytes: found.bytes,
             reference_height: found.reference_height,
+            batch: found.batch,
             transfers,
             steps: found.steps,
             phase: Phase::Pausing(now, Ask::Fate),
@@ -298,7 +303,7 @@ mod tests {
         );
         let plan = Plan { transfers: vec![open], steps: vec![Step::Pay(0)], amount: 1 };
         let signed = tx::Signed { hash: CryptoHash::default(), bytes: Arc::from([0u8; 4]) };
-        Attempt::new(0, 50, signed, 1_000, plan, 1)
+        Attempt::new(0, 50, signed, 1_000, BatchId { at: Instant::from_micros(0), number: 1 }, plan, 1)
     }
 
     fn status(level: Option<Level>, execution: Execution) -> Reply {

@@ -33,7 +33,7 @@ pub use attempt::Proof;
 pub use key::AccessKey;
 pub use near_primitives::{hash::CryptoHash, types::AccountId};
 pub use record::{Closed, Lsn, Record, RecordError};
-pub use replay::{Contradiction, Recovered, RecoveredAttempt, RecoveredTransfer, Replay};
+pub use replay::{Contradiction, Recovered, RecoveredAttempt, RecoveredTransfer, recover};
 pub use shard::{Settings, Shard, Stats};
 pub use time::Instant;
 pub use transfer::{BatchId, Transfer, TransferId};
@@ -57,6 +57,8 @@ pub enum Input {
     Head(Head),
     /// The chain's limits, when they were read again.
     Limits(ChainLimits),
+    /// Repeat everything that is open in the journal, so that older records are not needed any more.
+    Checkpoint,
     /// Everything that was at hand has been given: close batches, let timers fire.
     Tick,
 }

@@ -19,6 +19,18 @@ pub type Lsn = u64;
 /// One journal record.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Record {
+    /// From here on, up to [`Record::End`], a shard repeats everything it has open; what it wrote before is not needed
+    /// once this is complete. A life begins with it, and repeats it now and then so that old segments can go.
+    Begin {
+        /// Number of the life, one more than the last.
+        life: u64,
+        /// Shards of this life. Former lives are not needed once all of these have completed their first repetition.
+        shards: u16,
+        /// Genesis of the chain: a journal is of one chain only.
+        genesis: CryptoHash,
+    },
+    /// The repetition is complete.
+    End,
     /// A transfer was accepted (P1).
     Accepted {
         /// The whole transfer.

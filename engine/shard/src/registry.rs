@@ -96,6 +96,11 @@ impl Registry {
         self.parked_transfers
     }
 
+    /// Everything that is parked.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Open> + '_ {
+        self.parked.values().flat_map(|parked| &parked.transfers)
+    }
+
     fn release(&mut self, account: &AccountId) -> Vec<Open> {
         let transfers = self.parked.remove(account).unwrap_or_default().transfers;
         self.parked_transfers -= transfers.len();

@@ -1,4 +1,4 @@
-//! What a journal says is still open, and how a new life of a shard takes it over.
+//! What a journal says is still open, and how a new life takes it over.
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
@@ -9,6 +9,10 @@ use crate::{BatchId, Closed, Instant, Record, Transfer, TransferId, batch::Step}
 /// Everything that the records of former lives leave open.
 #[derive(Debug, Default)]
 pub struct Recovered {
+    /// The last life; 0 if there was none.
+    pub life: u64,
+    /// The chain that the journal is of; `None` if it is empty.
+    pub genesis: Option<CryptoHash>,
     /// Accepted and not settled, in the order they were accepted.
     pub transfers: Vec<RecoveredTransfer>,
     /// Signed, and their end not known.
@@ -58,8 +62,14 @@ impl Recovered {
         shard_of_key: impl Fn(&str) -> usize,
         shard_of_transfer: impl Fn(TransferId) -> usize,
     ) -> Vec<Recovered> {
-        let mut parts: Vec<Recovered> =
-            (0..shards).map(|_| Recovered { nonces: self.nonces.clone(), ..Recovered::default() }).collect();
+        let mut parts: Vec<Recovered> = (0..shards)
+            .map(|_| Recovered {
+                life: self.life,
+                genesis: self.genesis,
+                nonces: self.nonces.clone(),
+                ..Recovered::default()
+            })
+            .collect();
         let mut shard_of_attempt = HashMap::default();
         for attempt in self.attempts {
             let shard = shard_of_key(&attempt.public_key);
@@ -88,9 +98,89 @@ enum Place {
     Carried(CryptoHash),
 }
 
-/// Reads records in the order they were written.
+/// What the records of a whole journal, in the order they were written and each with its shard, leave open.
+///
+/// A repetition ([`Record::Begin`] to [`Record::End`]) replaces what its shard wrote before in the same life; the first
+/// repetitions of all shards of a life replace all former lives. Incomplete ones replace nothing: a life that died while
+/// it took over leaves two accounts of the same things, which agree.
+pub fn recover(records: Vec<(u16, Record)>) -> Result<Recovered, Contradiction> {
+    let plan = Plan::read(&records)?;
+    let mut replay = Replay::default();
+    let mut lives: HashMap<u16, u64> = HashMap::default();
+    let genesis = records.iter().rev().find_map(|(_, record)| match record {
+        Record::Begin { genesis, .. } => Some(*genesis),
+        _ => None,
+    });
+    for (index, (shard, record)) in records.into_iter().enumerate() {
+        if let Record::Begin { life, .. } = record {
+            lives.insert(shard, life);
+        }
+        let life = lives.get(&shard).copied().unwrap_or_default();
+        if life >= plan.first_life && index >= plan.starts.get(&(life, shard)).copied().unwrap_or_default() {
+            replay.read(record)?;
+        }
+    }
+    Ok(Recovered { life: plan.last_life, genesis, ..replay.finish() })
+}
+
+/// Which records count.
 #[derive(Default)]
-pub struct Replay {
+struct Plan {
+    /// Lives before this one are replaced.
+    first_life: u64,
+    last_life: u64,
+    /// By life and shard: where its last complete repetition begins.
+    starts: HashMap<(u64, u16), usize>,
+}
+
+impl Plan {
+    fn read(records: &[(u16, Record)]) -> Result<Self, Contradiction> {
+        let mut plan = Self::default();
+        // By shard: its life, and where a repetition that is not complete yet begins.
+        let mut now: HashMap<u16, (u64, Option<usize>)> = HashMap::default();
+        let mut complete: HashMap<u64, HashSet<u16>> = HashMap::default();
+        let mut chain = None;
+        for (index, (shard, record)) in records.iter().enumerate() {
+            match record {
+                Record::Begin { life, genesis, .. } => {
+                    if *chain.get_or_insert(*genesis) != *genesis {
+                        return Err(Contradiction(format!("it tells of two chains, {chain:?} and {genesis}")));
+                    }
+                    if now.get(shard).is_some_and(|(before, _)| before > life) {
+                        return Err(Contradiction(format!("life {life} of shard {shard} comes after a later one")));
+                    }
+                    plan.last_life = plan.last_life.max(*life);
+                    now.insert(*shard, (*life, Some(index)));
+                }
+                Record::End => {
+                    let Some((life, begin)) = now.get_mut(shard) else { return Err(headless(*shard)) };
+                    let Some(begin) = begin.take() else { return Err(headless(*shard)) };
+                    plan.starts.insert((*life, *shard), begin);
+                    complete.entry(*life).or_default().insert(*shard);
+                }
+                _ if !now.contains_key(shard) => return Err(headless(*shard)),
+                _ => {}
+            }
+        }
+        for (_, record) in records {
+            if let Record::Begin { life, shards, .. } = record
+                && *life > plan.first_life
+                && complete.get(life).is_some_and(|complete| complete.len() == usize::from(*shards))
+            {
+                plan.first_life = *life;
+            }
+        }
+        Ok(plan)
+    }
+}
+
+fn headless(shard: u16) -> Contradiction {
+    Contradiction(format!("shard {shard} goes on without having begun"))
+}
+
+/// Follows records in the order they were written.
+#[derive(Default)]
+struct Replay {
     /// In the order of acceptance.
     accepted: Vec<TransferId>,
     open: HashMap<TransferId, (Transfer, Instant, Place)>,
@@ -102,9 +192,10 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Reads one more record. A record may come twice: a new life repeats what it took over.
-    pub fn read(&mut self, record: Record) -> Result<(), Contradiction> {
+    /// Reads one more record. A record may come twice: repetitions repeat what is open.
+    fn read(&mut self, record: Record) -> Result<(), Contradiction> {
         match record {
+            Record::Begin { .. } | Record::End => Ok(()),
             Record::Accepted { transfer, at } => {
                 let id = transfer.id;
                 if self.settled.contains(&id) {
@@ -179,7 +270,7 @@ impl Replay {
     }
 
     /// What is open after the last record.
-    pub fn finish(mut self) -> Recovered {
+    fn finish(mut self) -> Recovered {
         let transfers = self
             .accepted
             .into_iter()
@@ -194,7 +285,7 @@ impl Replay {
             .collect();
         let mut attempts: Vec<_> = self.attempts.into_values().collect();
         attempts.sort_unstable_by(|a, b| (&a.public_key, a.nonce).cmp(&(&b.public_key, b.nonce)));
-        Recovered { transfers, attempts, nonces: self.nonces }
+        Recovered { transfers, attempts, nonces: self.nonces, ..Recovered::default() }
     }
 }
 
@@ -222,4 +313,128 @@ fn steps(bytes: &[u8], hash: CryptoHash, transfers: usize) -> Result<Vec<Step>, 
         return Err(Contradiction(format!("{hash} pays {position} transfers, its record names {transfers}")));
     }
     Ok(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AccountId, Signer, tx};
+    use near_crypto::{KeyType, SecretKey};
+
+    fn begin(life: u64, shards: u16) -> Record {
+        Record::Begin { life, shards, genesis: CryptoHash::default() }
+    }
+
+    fn transfer(id: u128) -> Transfer {
+        Transfer { id: TransferId(id), receiver: "user.near".parse().unwrap(), amount: 1, memo: None }
+    }
+
+    fn accepted(id: u128) -> Record {
+        Record::Accepted { transfer: transfer(id), at: Instant::from_micros(1) }
+    }
+
+    /// A transaction that pays these transfers; another `block`, another hash.
+    fn signed(nonce: u64, block: u8, ids: &[u128]) -> (CryptoHash, Record) {
+        let signer = Signer::new(SecretKey::from_seed(KeyType::ED25519, "key"));
+        let account: AccountId = "test.near".parse().unwrap();
+        let block_hash = CryptoHash::hash_bytes(&[block]);
+        let envelope = tx::Envelope { signer_id: &account, receiver_id: &account, nonce, block_hash };
+        let actions = ids.iter().map(|id| tx::ft_transfer(&transfer(*id), 1)).collect();
+        let tx::Signed { hash, bytes } = tx::sign(&signer, &envelope, actions);
+        let record = Record::Signed {
+            public_key: signer.public_key().clone(),
+            nonce,
+            hash,
+            reference_height: 1,
+            bytes,
+            batch: BatchId { at: Instant::from_micros(1), number: 1 },
+            transfers: ids.iter().map(|id| TransferId(*id)).collect(),
+        };
+        (hash, record)
+    }
+
+    fn landed(hash: CryptoHash) -> Record {
+        Record::Closed { hash, how: Closed::Landed }
+    }
+
+    fn read(records: &[Record]) -> Result<Recovered, Contradiction> {
+        let life = [begin(1, 1), Record::End];
+        recover(life.iter().chain(records).map(|record| (0, record.clone())).collect())
+    }
+
+    #[test]
+    fn contradictions_stop_a_start() {
+        let ((one, sign_one), (two, sign_two)) = (signed(5, 1, &[1]), signed(5, 2, &[1]));
+        let (_, sign_next) = signed(6, 1, &[1]);
+        let failed = Record::Failed { id: TransferId(1), reason: "".into() };
+        let dead = |hash| Record::Closed { hash, how: Closed::Dead(crate::Proof::Expired { final_height: 1 }) };
+        for (records, says) in [
+            (vec![accepted(1), sign_one.clone(), dead(one), sign_two], "signed twice"),
+            (vec![accepted(1), sign_one.clone(), sign_next], "is in"),
+            (vec![sign_one.clone()], "not open"),
+            (vec![accepted(1), sign_one.clone(), landed(one), accepted(1)], "after it has settled"),
+            (vec![accepted(1), sign_one.clone(), landed(one), sign_one.clone()], "after its end"),
+            (vec![landed(two)], "never signed"),
+            (vec![accepted(1), sign_one.clone(), failed.clone()], "has failed, but"),
+            (vec![failed], "not open"),
+            (vec![Record::End], "without having begun"),
+            (vec![Record::Begin { life: 2, shards: 1, genesis: CryptoHash::hash_bytes(b"x") }], "two chains"),
+        ] {
+            let error = read(&records).unwrap_err().to_string();
+            assert!(error.contains(says), "{error:?} should say {says:?}");
+        }
+        assert!(recover(vec![(0, accepted(1))]).is_err(), "headless");
+    }
+
+    #[test]
+    fn bytes_that_are_not_what_the_record_says_stop_a_start() {
+        let (_, sign_one) = signed(5, 1, &[1]);
+        let (other, _) = signed(6, 1, &[1]);
+        let Record::Signed { public_key, nonce, reference_height, bytes, batch, transfers, hash } = sign_one else {
+            panic!()
+        };
+        let with = |hash, bytes: Arc<[u8]>, transfers: &[TransferId]| Record::Signed {
+            public_key: public_key.clone(),
+            nonce,
+            hash,
+            reference_height,
+            bytes,
+            batch,
+            transfers: transfers.into(),
+        };
+        for (record, says) in [
+            (with(other, bytes.clone(), &transfers), "another transaction's"),
+            (with(hash, bytes[..9].into(), &transfers), "no transaction"),
+            (with(hash, bytes.clone(), &[TransferId(1), TransferId(2)]), "pays 1 transfers"),
+        ] {
+            let error = read(&[accepted(1), accepted(2), record]).unwrap_err().to_string();
+            assert!(error.contains(says), "{error:?} should say {says:?}");
+        }
+    }
+
+    #[test]
+    fn a_life_replaces_the_former_ones_only_when_all_its_shards_have_taken_over() {
+        // Life 1 had one shard, life 2 has two. Transfer 1 is carried, 2 waits; they move to shards 0 and 1.
+        let (hash, sign) = signed(5, 1, &[1]);
+        let first = [begin(1, 1), Record::End, accepted(1), accepted(2), sign.clone()];
+        let shard_0 = [begin(2, 2), accepted(1), sign, Record::End];
+        let shard_1 = [begin(2, 2), accepted(2), Record::End];
+        let all: Vec<(u16, Record)> = first
+            .into_iter()
+            .map(|record| (0, record))
+            .chain(shard_0.into_iter().map(|record| (0, record)))
+            .chain([(0, landed(hash))])
+            .chain(shard_1.into_iter().map(|record| (1, record)))
+            .collect();
+        for cut in 5..=all.len() {
+            let recovered = recover(all[..cut].to_vec()).unwrap();
+            let ids: Vec<_> = recovered.transfers.iter().map(|open| open.transfer.id.0).collect();
+            let paid = cut > 9;
+            assert_eq!(ids, if paid { vec![2] } else { vec![1, 2] }, "cut {cut}");
+            assert_eq!(recovered.attempts.len(), usize::from(!paid), "cut {cut}");
+        }
+        // Complete, it stands alone: the segments of life 1 may go.
+        let recovered = recover(all[5..].to_vec()).unwrap();
+        assert_eq!((recovered.life, recovered.transfers.len()), (2, 1));
+    }
 }

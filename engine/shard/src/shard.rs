@@ -5,7 +5,7 @@ use std::{
 };
 
 use foldhash::HashMap;
-use near_primitives::types::AccountId;
+use near_primitives::{hash::CryptoHash, types::AccountId};
 
 use crate::{
     AccessKey, AskId, ChainLimits, Condition, Head, Input, Instant, Level, Lsn, News, Output, Record, Reply,
@@ -52,6 +52,10 @@ pub struct Settings {
     pub shards: usize,
     /// Seed of the jitter.
     pub seed: u64,
+    /// Number of this life, for the journal.
+    pub life: u64,
+    /// Genesis of the chain, for the journal.
+    pub genesis: CryptoHash,
 }
 
 /// Numbers of a shard, for metrics and health.
@@ -186,6 +190,7 @@ impl Shard {
             Input::Reply { id, reply } => self.reply(now, id, reply),
             Input::Head(head) => self.head(now, head),
             Input::Limits(chain) => self.chain = chain,
+            Input::Checkpoint => self.checkpoint(),
             Input::Tick => {
                 self.fire_timers(now);
                 self.ask_registrations();

@@ -130,7 +130,7 @@ impl Shard {
         self.tell(transfers, news);
         let id = self.next_attempt;
         self.next_attempt += 1;
-        self.attempts.insert(id, Attempt::new(key, nonce, signed, head.height, plan, lsn));
+        self.attempts.insert(id, Attempt::new(key, nonce, signed, head.height, batch, plan, lsn));
         self.unsynced.push_back((lsn, id));
     }
 

@@ -1,27 +1,25 @@
-//! How a new life takes over what former lives left open: ask first, then send the same bytes again, and sign nothing
-//! new before every open transaction has been asked about once.
+//! What a shard writes so that another life can go on, and how it goes on: ask first, then send the same bytes again, and
+//! sign nothing new before every open transaction has been asked about once.
 use foldhash::HashMap;
 
 use super::{Shard, Timer};
 use crate::{Instant, Record, Recovered, TransferId, attempt::Attempt, transfer::Open};
 
 impl Shard {
-    /// Takes over this shard's part of what the journal left open ([`Recovered::split`]). To be called once, before any
-    /// input. Everything is appended again, so that older records are not needed once these are durable.
+    /// Takes over this shard's part of what the journal left open ([`Recovered::split`]), and repeats it in the journal.
+    /// To be called once, before any input, even if nothing is open.
     ///
     /// Keys of open transactions that are no longer configured must be among the shard's keys as
     /// [`AccessKey::retired`](crate::AccessKey::retired).
     pub fn take_over(&mut self, now: Instant, recovered: Recovered) {
-        let mut carried: HashMap<TransferId, Open> = HashMap::default();
+        let (mut carried, mut waiting) = (HashMap::<TransferId, Open>::default(), Vec::new());
         for found in recovered.transfers {
-            let id = found.transfer.id;
-            self.append(Record::Accepted { transfer: found.transfer.clone(), at: found.accepted_at });
-            let open = Open::new(found.transfer, now);
+            let open = Open { accepted_at: found.accepted_at, ..Open::new(found.transfer, now) };
             match found.carried_by {
                 Some(_) => {
-                    carried.insert(id, open);
+                    carried.insert(open.transfer.id, open);
                 }
-                None => self.queue(now, open),
+                None => waiting.push(open),
             }
         }
         for found in recovered.attempts {
@@ -29,15 +27,6 @@ impl Shard {
             let Some(key) = key else { panic!("{} is open and its key is not among the shard's", found.hash) };
             self.keys[key].observe(found.nonce);
             self.keys[key].in_flight += 1;
-            self.append(Record::Signed {
-                public_key: found.public_key.clone(),
-                nonce: found.nonce,
-                hash: found.hash,
-                reference_height: found.reference_height,
-                bytes: found.bytes.clone(),
-                batch: found.batch,
-                transfers: found.transfers.clone(),
-            });
             let transfers = found.transfers.iter().filter_map(|id| carried.remove(id)).collect();
             let id = self.next_attempt;
             self.next_attempt += 1;
@@ -51,5 +40,40 @@ impl Shard {
                 key.observe(*nonce);
             }
         }
+        self.repeat(&waiting);
+        for open in waiting {
+            self.queue(now, open);
+        }
     }
+
+    /// Repeats everything that is open, so that older records are not needed any more.
+    pub(super) fn checkpoint(&mut self) {
+        self.repeat(&[]);
+    }
+
+    /// `more` is open besides what is in the queues and attempts.
+    fn repeat(&mut self, more: &[Open]) {
+        let shards = u16::try_from(self.settings.shards).unwrap_or(u16::MAX);
+        self.append(Record::Begin { life: self.settings.life, shards, genesis: self.settings.genesis });
+        let queued = self.ready.iter().chain(&self.lone).chain(self.later.values()).chain(self.registry.iter());
+        let carried = self.attempts.values().flat_map(|attempt| &attempt.transfers);
+        let mut records: Vec<Record> = queued.chain(carried).chain(more).map(accepted).collect();
+        records.extend(self.attempts.values().map(|attempt| Record::Signed {
+            public_key: self.keys[attempt.key].public_key().clone(),
+            nonce: attempt.nonce,
+            hash: attempt.hash,
+            reference_height: attempt.reference_height,
+            bytes: attempt.bytes.clone(),
+            batch: attempt.batch,
+            transfers: attempt.transfers.iter().map(|open| open.transfer.id).collect(),
+        }));
+        for record in records {
+            self.append(record);
+        }
+        self.append(Record::End);
+    }
+}
+
+fn accepted(open: &Open) -> Record {
+    Record::Accepted { transfer: open.transfer.clone(), at: open.accepted_at }
 }

@@ -33,6 +33,8 @@ pub(crate) fn settings() -> Settings {
         index: 0,
         shards: 1,
         seed: 7,
+        life: 1,
+        genesis: CryptoHash::default(),
     }
 }
 
@@ -96,6 +98,10 @@ pub(crate) struct Bench {
     pub(crate) journal: bool,
     pub(crate) lsn: Lsn,
     durable: Lsn,
+    /// Records on disk, of all lives.
+    durable_records: usize,
+    /// Where this life's records begin.
+    pub(crate) life_began: usize,
     /// By hash: the record of its signature.
     signed: HashMap<CryptoHash, Lsn>,
     /// (key, nonce) pairs ever signed.
@@ -120,12 +126,15 @@ impl Bench {
             journal: true,
             lsn: 0,
             durable: 0,
+            durable_records: 0,
+            life_began: 0,
             signed: HashMap::new(),
             nonces: HashMap::new(),
             carried: BTreeMap::new(),
             carries: HashMap::new(),
             next_id: 0,
         };
+        bench.shard.take_over(bench.now, Recovered::default());
         bench.head(1_000);
         bench
     }
@@ -133,7 +142,7 @@ impl Bench {
     /// Forgets all records after the first so many, as if they had never become durable.
     pub(crate) fn cut(&mut self, records: usize) {
         self.records.truncate(records);
-        self.durable = records as Lsn;
+        self.durable_records = records;
         self.news.clear();
         (self.carried, self.carries, self.nonces) = Default::default();
         for record in self.records.clone() {
@@ -141,13 +150,21 @@ impl Bench {
         }
     }
 
+    /// What the journal says after a crash at this moment.
+    pub(crate) fn recovered(&self) -> Recovered {
+        let durable = self.durable_records.min(self.records.len());
+        recover(self.records[..durable].iter().map(|record| (0, record.clone())).collect()).unwrap()
+    }
+
+    /// Forgets the oldest records, as deleted segments do.
+    pub(crate) fn drop_before(&mut self, record: usize) {
+        self.records.drain(..record);
+        self.durable_records -= record;
+    }
+
     /// Transfers that the records leave open.
     pub(crate) fn open_in_records(&self) -> Vec<TransferId> {
-        let mut replay = Replay::default();
-        for record in &self.records {
-            replay.read(record.clone()).unwrap();
-        }
-        replay.finish().transfers.iter().map(|open| open.transfer.id).collect()
+        self.recovered().transfers.iter().map(|open| open.transfer.id).collect()
     }
 
     /// Hashes of what this life has signed or taken over.
@@ -156,16 +173,13 @@ impl Bench {
             Record::Signed { hash, .. } => Some(*hash),
             _ => None,
         };
-        self.records.iter().filter_map(hash).collect()
+        self.records[self.life_began..].iter().filter_map(hash).collect()
     }
 
     /// The process dies; a new one reads what was durable and goes on with these of the keys.
     pub(crate) fn restart(&mut self, settings: Settings, keys: &[usize]) {
-        let mut replay = Replay::default();
-        for record in &self.records[..usize::try_from(self.durable).unwrap()] {
-            replay.read(record.clone()).unwrap();
-        }
-        let recovered = replay.finish();
+        let recovered = self.recovered();
+        let settings = Settings { life: recovered.life + 1, ..settings };
         let mut access_keys: Vec<AccessKey> = keys.iter().map(|i| access_key(*i)).collect();
         for attempt in &recovered.attempts {
             if !access_keys.iter().any(|key| *key.public_key() == attempt.public_key) {
@@ -174,7 +188,9 @@ impl Bench {
         }
         self.shard = Shard::new(settings, LIMITS, access_keys);
         self.queries.clear();
-        (self.records, self.lsn, self.durable) = (Vec::new(), 0, 0);
+        // The journal goes on where it was cut off; a new life numbers its records anew.
+        self.records.truncate(self.durable_records);
+        (self.life_began, self.lsn, self.durable) = (self.records.len(), 0, 0);
         let [recovered] = <[Recovered; 1]>::try_from(recovered.split(1, |_| 0, |_| 0)).unwrap();
         self.shard.take_over(self.now, recovered);
         self.head(self.height);
@@ -218,7 +234,7 @@ impl Bench {
                 self.output(output, &mut registrations);
             }
             if self.journal && self.durable < self.lsn {
-                self.durable = self.lsn;
+                (self.durable, self.durable_records) = (self.lsn, self.records.len());
                 self.shard.handle(self.now, Input::Durable(self.lsn));
             } else if registrations.is_empty() {
                 break;
@@ -231,7 +247,7 @@ impl Bench {
     }
 
     pub(crate) fn make_durable(&mut self) {
-        self.durable = self.lsn;
+        (self.durable, self.durable_records) = (self.lsn, self.records.len());
         self.input(Input::Durable(self.lsn));
     }
 
@@ -299,7 +315,7 @@ impl Bench {
                     self.carried.remove(id);
                 }
             }
-            Record::Accepted { .. } | Record::Failed { .. } => {}
+            Record::Begin { .. } | Record::End | Record::Accepted { .. } | Record::Failed { .. } => {}
         }
     }
 

@@ -154,3 +154,48 @@ fn a_crash_after_any_record_leads_to_a_life_that_pays_each_once() {
         }
     }
 }
+
+#[test]
+fn a_checkpoint_makes_older_records_needless() {
+    let mut bench = Bench::new(Settings { window: 1, ..settings() }, 1);
+    let paid = bench.accept("user1.near");
+    bench.tick();
+    bench.land(&bench.last());
+    let carried = bench.accept("user2.near");
+    bench.tick();
+    let waiting = bench.accept("user3.near");
+    bench.pass(SECOND);
+    let sent = bench.last();
+    bench.input(Input::Checkpoint);
+    let begin = bench.records.iter().rposition(|record| matches!(record, Record::Begin { .. })).unwrap();
+    assert!(begin > 1, "not the one at the beginning of the life");
+    let whole = bench.recovered();
+    bench.drop_before(begin);
+    let rest = bench.recovered();
+    assert_eq!((&rest.transfers, &rest.attempts), (&whole.transfers, &whole.attempts));
+    assert_eq!(rest.transfers.len(), 2);
+
+    bench.restart(settings(), &[0]);
+    let landed = Status { level: Some(Level::Final), execution: Execution::Success, gas_burnt: None };
+    bench.fate(sent.hash(), 1_002, Known::Yes(landed));
+    bench.land(&bench.last());
+    assert!([paid, carried, waiting].iter().all(|id| bench.is_finalized(*id)));
+    assert_eq!(bench.sent.len(), 3);
+}
+
+#[test]
+fn a_life_that_dies_while_it_takes_over_leaves_everything_as_it_was() {
+    let mut bench = Bench::new(Settings { window: 1, max_batch: 2, ..settings() }, 1);
+    for i in 0..5 {
+        bench.accept(&format!("user{i}.near"));
+    }
+    bench.pass(SECOND);
+    let before = bench.recovered();
+    bench.restart(settings(), &[0]);
+    let repeated = bench.records.len();
+    for cut in bench.life_began..=repeated {
+        bench.cut(cut);
+        let after = bench.recovered();
+        assert_eq!((after.transfers, after.attempts), (before.transfers.clone(), before.attempts.clone()), "cut {cut}");
+    }
+}
