@@ -17,6 +17,7 @@ pub mod validate;
 
 mod body;
 mod dev;
+mod files;
 mod io;
 mod json;
 mod metrics;
