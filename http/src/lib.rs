@@ -1,7 +1,7 @@
 //! The HTTP front end and the `keyshard` command: the drop-in API of the Node.js service over the Keyshard engine.
 //!
 //! One thread, one listener, one runtime, one way into the engine: see [`server`]. A request goes through `router`,
-//! `send_ft` (body, [`validate`], engine, answer) or `transfers` (everything that can be asked).
+//! `send_ft` (body, [`validate`], engine, `outcome`) or `transfers` (everything that can be asked).
 #![forbid(unsafe_code)]
 
 pub mod cli;
@@ -17,9 +17,11 @@ pub mod validate;
 
 mod body;
 mod dev;
+mod files;
 mod io;
 mod json;
 mod metrics;
+mod outcome;
 mod process;
 mod router;
 mod send_ft;

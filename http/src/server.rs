@@ -28,7 +28,7 @@ use crate::{
     json::Iso,
     metrics::Stats,
     router,
-    service::{Counted, Phase, Service, Shared},
+    service::{Phase, Place, Service, Shared},
 };
 
 /// Connections that the kernel may hold until they are accepted (it caps this at `net.core.somaxconn`).
@@ -212,7 +212,7 @@ async fn serve(
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     failing = false;
-                    connections.spawn_local(connection(Rc::clone(&service), stream));
+                    welcome(&service, &mut connections, stream);
                 }
                 Err(error) => {
                     if !failing && !is_of_the_client(&error) {
@@ -241,7 +241,7 @@ async fn serve(
     }
     // Whoever the kernel has already taken in is served, not reset.
     while let Ok(Ok((stream, _))) = timeout(Duration::ZERO, listener.accept()).await {
-        connections.spawn_local(connection(Rc::clone(&service), stream));
+        welcome(&service, &mut connections, stream);
     }
     drop(listener);
     service.phase.send_replace(Phase::Draining);
@@ -259,10 +259,16 @@ async fn all_ended(connections: &mut JoinSet<()>) {
     while connections.join_next().await.is_some() {}
 }
 
+/// Serves a connection, or closes it at once if there are too many.
+fn welcome(service: &Rc<Service>, connections: &mut JoinSet<()>, stream: TcpStream) {
+    if let Some(place) = Place::take(&service.shared) {
+        connections.spawn_local(connection(Rc::clone(service), place, stream));
+    }
+}
+
 /// The life of one connection.
-async fn connection(service: Rc<Service>, stream: TcpStream) {
+async fn connection(service: Rc<Service>, _place: Place, stream: TcpStream) {
     let http = service.http();
-    let Some(_counted) = Counted::below(&service.shared.connections, http.max_connections) else { return };
     // Without it an answer in two segments waits for the client's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
     let io = Connection::new(stream, http.write_timeout);

@@ -90,19 +90,19 @@ impl Service {
     }
 }
 
-/// Counts one up while it lives.
-pub(crate) struct Counted<'a>(&'a AtomicUsize);
+/// A connection's place among those allowed, given back when dropped.
+pub(crate) struct Place(Arc<Shared>);
 
-impl<'a> Counted<'a> {
-    /// `None` if there are `limit` already.
-    pub(crate) fn below(counter: &'a AtomicUsize, limit: usize) -> Option<Self> {
-        let counted = Self(counter);
-        (counter.fetch_add(1, Relaxed) < limit).then_some(counted)
+impl Place {
+    /// `None` if all are taken.
+    pub(crate) fn take(shared: &Arc<Shared>) -> Option<Self> {
+        let place = Self(Arc::clone(shared));
+        (shared.connections.fetch_add(1, Relaxed) < shared.http.max_connections).then_some(place)
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.0.connections.fetch_sub(1, Relaxed);
     }
 }

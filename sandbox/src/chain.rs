@@ -8,47 +8,25 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use near_primitives::account::{AccessKey, AccessKeyPermission};
-use near_primitives::action::{Action, TransferAction};
+use near_primitives::account::AccessKey;
 use near_primitives::errors::InvalidTxError;
 use near_primitives::hash::CryptoHash;
 use near_primitives::transaction::SignedTransaction;
-use near_primitives::types::{AccountId, Balance};
+use near_primitives::types::AccountId;
 
 use crate::config::Config;
 use crate::gas::{self, GAS_PRICE};
-use crate::genesis::{self, account_id};
-use crate::history::{Block, Cause, Details, History, KeyChange, Outcome, ReceiptRecord};
+use crate::genesis;
+use crate::history::{Block, Cause, Details, History, KeyChange, ReceiptRecord};
 use crate::pool::{Pool, Verdict};
-use crate::runtime::{self, Executed, Receipt, child_id};
+use crate::receipts::{Pending, What};
+use crate::runtime::child_id;
 use crate::state::{Account, State};
 use crate::token::Token;
 use crate::validity::{self, TxCost};
 
 /// Largest height: nonces up to a million times this must fit 64 bits.
 pub const MAX_HEIGHT: u64 = 1_000_000_000_000;
-
-/// A receipt that waits to run.
-#[derive(Debug)]
-struct Pending {
-    tx_seq: u64,
-    index: u32,
-    id: CryptoHash,
-    tx: Arc<SignedTransaction>,
-    what: What,
-    /// Gas that was bought for it.
-    prepaid_gas: u64,
-}
-
-#[derive(Debug)]
-enum What {
-    /// The transaction's actions.
-    Actions,
-    /// A contract sends `amount` to `to`.
-    Transfer { from: AccountId, to: AccountId, amount: u128 },
-    /// The system gives `amount` back; gas money also returns to the key's allowance.
-    Refund { to: AccountId, amount: u128, gas: bool },
-}
 
 /// A record of `sandbox_patch_state`.
 #[derive(Clone, Debug)]
@@ -66,11 +44,11 @@ pub struct Chain {
     pool: Pool,
     pub(crate) history: History,
     /// Receipts of the previous block.
-    incoming: VecDeque<Pending>,
-    delayed: VecDeque<Pending>,
-    delayed_gas: u128,
+    pub(crate) incoming: VecDeque<Pending>,
+    pub(crate) delayed: VecDeque<Pending>,
+    pub(crate) delayed_gas: u128,
     patches: Vec<Patch>,
-    burnt: u128,
+    pub(crate) burnt: u128,
     genesis_supply: u128,
     validity_period: u64,
     epoch_length: u64,
@@ -221,14 +199,7 @@ impl Chain {
     pub fn supply(&self) -> Supply {
         let held = self.state.accounts.iter().map(|(_, account)| account.amount + account.locked).sum();
         let waiting = self.incoming.iter().chain(&self.delayed);
-        let in_flight = waiting
-            .map(|pending| match &pending.what {
-                What::Actions => validity::cost(&pending.tx)
-                    .map_or(0, |cost| u128::from(cost.prepaid_gas) * GAS_PRICE + cost.deposits),
-                What::Transfer { amount, .. } => u128::from(pending.prepaid_gas) * GAS_PRICE + amount,
-                What::Refund { amount, .. } => *amount,
-            })
-            .sum();
+        let in_flight = waiting.map(Pending::money).sum();
         Supply { held, in_flight, burnt: self.burnt }
     }
 
@@ -409,153 +380,6 @@ impl Chain {
         block.weight += tx.get_size() * 2 + 1_500;
         block.outgoing.push((tx_seq, 0));
         Pending { tx_seq, index: 0, id, tx: Arc::clone(tx), what: What::Actions, prepaid_gas: cost.prepaid_gas }
-    }
-
-    fn delay(&mut self, pending: Pending) {
-        self.delayed_gas += u128::from(pending.prepaid_gas);
-        self.delayed.push_back(pending);
-    }
-
-    /// Runs a receipt and queues what it makes; returns its compute.
-    fn run(&mut self, block: &mut Block, pending: Pending) -> u64 {
-        let tx = pending.tx;
-        let system = account_id("system");
-        let transfer = |amount: u128| [Action::Transfer(TransferAction { deposit: Balance::from_yoctonear(amount) })];
-        let refund_action;
-        let (predecessor, receiver, actions, gas_price): (&AccountId, &AccountId, &[Action], u128) = match &pending.what
-        {
-            What::Actions => {
-                (tx.transaction.signer_id(), tx.transaction.receiver_id(), tx.transaction.actions(), GAS_PRICE)
-            }
-            What::Transfer { from, to, amount } => {
-                refund_action = transfer(*amount);
-                (from, to, &refund_action, GAS_PRICE)
-            }
-            What::Refund { to, amount, .. } => {
-                refund_action = transfer(*amount);
-                (&system, to, &refund_action, 0)
-            }
-        };
-        let done = runtime::execute(&mut self.state, Receipt { predecessor, receiver, actions, height: block.height });
-        let tokens_burnt = u128::from(done.gas_burnt) * gas_price;
-        let (share, of) = gas::CONTRACT_REWARD;
-        let reward = u128::from(done.contract_gas) * gas_price * share / of;
-        self.burnt += tokens_burnt - reward;
-        self.credit(receiver, reward);
-        if let What::Refund { amount, gas: true, .. } = &pending.what {
-            self.restore_allowance(&tx, *amount);
-        }
-        for id in &done.changed_keys {
-            let key = self.state.keys.get(id).cloned();
-            block.key_changes.push(KeyChange { id: id.clone(), cause: Cause::Receipt(pending.id), key });
-        }
-
-        let mut made = Vec::new();
-        for amount in &done.transfers_back {
-            made.push(What::Transfer { from: receiver.clone(), to: predecessor.clone(), amount: *amount });
-        }
-        if matches!(pending.what, What::Refund { .. }) {
-            // A refund that cannot be delivered is burnt.
-            self.burnt += done.deposits_back;
-        } else {
-            if done.deposits_back > 0 {
-                made.push(What::Refund { to: predecessor.clone(), amount: done.deposits_back, gas: false });
-            }
-            let unused = pending.prepaid_gas.saturating_sub(done.gas_used);
-            if unused > 0 {
-                // Gas was bought by the transaction's signer, whoever sent this receipt.
-                let to = tx.transaction.signer_id().clone();
-                made.push(What::Refund { to, amount: u128::from(unused) * gas_price, gas: true });
-            }
-        }
-        let refund = matches!(pending.what, What::Refund { .. });
-        self.finish(block, &tx, (pending.tx_seq, pending.index, pending.id), refund, tokens_burnt, done, made)
-    }
-
-    /// Records a receipt's outcome and queues what it made.
-    #[expect(clippy::too_many_arguments, reason = "one caller; the parts of one thing that must be taken apart there")]
-    fn finish(
-        &mut self,
-        block: &mut Block,
-        tx: &Arc<SignedTransaction>,
-        (tx_seq, index, id): (u64, u32, CryptoHash),
-        refund: bool,
-        tokens_burnt: u128,
-        done: Executed,
-        made: Vec<What>,
-    ) -> u64 {
-        block.gas_used += done.gas_burnt;
-        block.weight += 400 + done.logs.iter().map(|log| log.len() as u64 + 24).sum::<u64>();
-        // Details are kept until a transaction is done, so they are here.
-        let Some(details) = self.history.details_mut(tx_seq) else { return done.compute };
-        let mut receipt_ids = Vec::with_capacity(made.len());
-        for (number, what) in made.into_iter().enumerate() {
-            let child = child_id(&id, block.height, number as u64);
-            receipt_ids.push(child);
-            let child_index = details.receipts.len() as u32;
-            let (predecessor, receiver, amount, gas_price) = match &what {
-                What::Transfer { from, to, amount } => (from.clone(), to.clone(), *amount, GAS_PRICE),
-                What::Refund { to, amount, .. } => (account_id("system"), to.clone(), *amount, 0),
-                What::Actions => continue,
-            };
-            match &what {
-                What::Refund { .. } => details.open_refunds += 1,
-                _ => details.open += 1,
-            }
-            let record =
-                ReceiptRecord { id: child, predecessor, receiver, transfer: Some(amount), gas_price, outcome: None };
-            details.receipts.push(record);
-            block.outgoing.push((tx_seq, child_index));
-            self.incoming.push_back(Pending {
-                tx_seq,
-                index: child_index,
-                id: child,
-                tx: Arc::clone(tx),
-                what,
-                prepaid_gas: gas::RECEIPT + gas::TRANSFER,
-            });
-        }
-        if refund {
-            details.open_refunds -= 1;
-        } else {
-            details.open -= 1;
-        }
-        details.last_height = block.height;
-        if let Some(receipt) = details.receipts.get_mut(index as usize) {
-            receipt.outcome = Some(Outcome {
-                height: block.height,
-                logs: done.logs,
-                receipt_ids,
-                gas_burnt: done.gas_burnt,
-                contract_gas: done.contract_gas,
-                tokens_burnt,
-                result: done.result,
-            });
-        }
-        done.compute
-    }
-
-    fn credit(&mut self, id: &AccountId, amount: u128) {
-        if amount == 0 {
-            return;
-        }
-        if let Some(account) = self.state.accounts.get(id) {
-            let mut account = account.clone();
-            account.amount = account.amount.saturating_add(amount);
-            self.state.accounts.set(id.clone(), Some(account));
-        }
-    }
-
-    fn restore_allowance(&mut self, tx: &SignedTransaction, amount: u128) {
-        let id = (tx.transaction.signer_id().clone(), tx.transaction.public_key().clone());
-        let Some(key) = self.state.keys.get(&id) else { return };
-        let mut key = key.clone();
-        if let AccessKeyPermission::FunctionCall(limits) = &mut key.permission
-            && let Some(allowance) = &mut limits.allowance
-        {
-            *allowance = Balance::from_yoctonear(allowance.as_yoctonear().saturating_add(amount));
-            self.state.set_key(id, Some(key));
-        }
     }
 }
 

@@ -252,6 +252,14 @@ impl History {
         }
     }
 
+    /// What the receipt of a transaction came to; none if it has not run, or is not remembered.
+    pub fn result(&self, hash: &CryptoHash) -> Option<&Result<Vec<u8>, ActionError>> {
+        match self.known(hash) {
+            Known::Here(_, details) => Some(&details.receipts.first()?.outcome.as_ref()?.result),
+            Known::Unknown | Known::Forgotten => None,
+        }
+    }
+
     pub(crate) fn known(&self, hash: &CryptoHash) -> Known<'_> {
         let record =
             self.by_tx.get(hash).and_then(|seq| self.records.get(usize::try_from(seq - self.first_record).ok()?));

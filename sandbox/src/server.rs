@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -33,10 +33,9 @@ use crate::rpc_error::RpcError;
 
 /// Largest request body, in bytes: what a real node's HTTP layer takes in the end.
 pub const MAX_BODY: usize = 2 * 1024 * 1024;
-/// Room for a transaction of 100 transfers; larger bodies grow as they come.
-const USUAL_BODY: usize = 32 * 1024;
-/// How much of a too large body is read before its refusal, in bytes.
+/// How much more of a too large body is read before its refusal, in bytes, and for how long.
 const MAX_DISCARD: usize = 4 * MAX_BODY;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 /// Most connections at the same time; more wait to be accepted. A connection carries one request at a time, so this is
 /// also the bound on requests that wait for a transaction, and on bodies in memory.
 pub const MAX_CONNECTIONS: usize = 2_048;
@@ -313,27 +312,31 @@ async fn post(node: &Node, request: Request<Incoming>) -> Reply {
     rpc(node, &body).await
 }
 
-/// The whole body, or none if it is too large. Of a large one the rest is read too, up to a point: a client that is still
-/// writing when the connection closes would not see the answer.
+/// The whole body, or none if it is too large.
 async fn read_body(mut body: Incoming) -> Result<Option<Vec<u8>>, hyper::Error> {
-    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    // As much as was said at once, but no more than a usual batch before a byte has come.
-    let mut all = Vec::with_capacity(expected.min(USUAL_BODY));
-    let mut seen = 0;
+    let mut all = Vec::new();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {
-            seen += data.len();
-            if seen > MAX_DISCARD {
-                break;
+            if all.len() + data.len() > MAX_BODY {
+                let _ = tokio::time::timeout(DISCARD_TIMEOUT, discard(body)).await;
+                return Ok(None);
             }
-            if seen <= MAX_BODY {
-                all.extend_from_slice(&data);
-            } else {
-                all = Vec::new();
-            }
+            all.extend_from_slice(&data);
         }
     }
-    Ok((seen <= MAX_BODY).then_some(all))
+    Ok(Some(all))
+}
+
+/// Reads what is left of a body, up to a point: a client that is still writing when its connection closes would not see
+/// the answer.
+async fn discard(mut body: Incoming) {
+    let mut left = MAX_DISCARD;
+    while let Some(Ok(frame)) = body.frame().await {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        if left == 0 {
+            return;
+        }
+    }
 }
 
 /// A JSON-RPC request. Unlike JSON-RPC, a node wants an id and knows no batches.

@@ -351,3 +351,132 @@ fn event(log: &mut String, name: &str, accounts: &[(&str, &str)], amount: u128, 
     }
     log.push_str("}]}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> AccountId {
+        text.parse().unwrap()
+    }
+
+    /// A token of 100, owned by `a.near`, with `b.near` registered.
+    fn token() -> Token {
+        let mut token = Token::new(id("a.near"), 100, Token::default_metadata(), 0);
+        token.balances.set(id("b.near"), Some(0));
+        token
+    }
+
+    /// Result and log of a call by `a.near`.
+    fn run(token: Option<&mut Token>, method: &str, args: &str, deposit: u128) -> (Result<Done, Fault>, String) {
+        let mut log = String::new();
+        let predecessor = id("a.near");
+        let made = Call { method, args: args.as_bytes(), predecessor: &predecessor, deposit, height: 1 };
+        (call(token, &made, &mut log).1, log)
+    }
+
+    #[test]
+    fn every_refusal_has_the_standard_words() {
+        let transfer = |to: &str, amount: &str| format!(r#"{{"receiver_id":"{to}","amount":"{amount}"}}"#);
+        let cases = [
+            ("ft_transfer", transfer("b.near", "1"), 0, "Requires attached deposit of exactly 1 yoctoNEAR"),
+            ("ft_transfer", transfer("b.near", "1"), 2, "Requires attached deposit of exactly 1 yoctoNEAR"),
+            ("ft_transfer", transfer("a.near", "1"), 1, "Sender and receiver should be different"),
+            ("ft_transfer", transfer("b.near", "0"), 1, "The amount should be a positive number"),
+            ("ft_transfer", transfer("c.near", "1"), 1, "The account c.near is not registered"),
+            ("ft_transfer", transfer("b.near", "101"), 1, "The account doesn't have enough balance"),
+            ("ft_transfer_call", "{}".into(), 1, "ft_transfer_call is not supported by the sandbox's token"),
+            (
+                "storage_deposit",
+                r#"{"account_id":"c.near"}"#.into(),
+                STORAGE_DEPOSIT - 1,
+                "The attached deposit is less than the minimum storage balance",
+            ),
+            (
+                "storage_withdraw",
+                r#"{"amount":"1"}"#.into(),
+                1,
+                "The amount is greater than the available storage balance",
+            ),
+            ("new_default_meta", r#"{"owner_id":"a.near","total_supply":"1"}"#.into(), 0, "Already initialized"),
+            (
+                "new_default_meta",
+                r#"{"owner_id":"a.near","total_supply":"1"}"#.into(),
+                1,
+                "Method new_default_meta doesn't accept deposit",
+            ),
+            (
+                "ft_balance_of",
+                "{}".into(),
+                0,
+                "Failed to deserialize input from JSON. Error: `missing field `account_id` at line 1 column 2`",
+            ),
+            (
+                "ft_transfer",
+                String::new(),
+                1,
+                "Failed to deserialize input from JSON. Error: `EOF while parsing a value at line 1 column 0`",
+            ),
+        ];
+        for (method, args, deposit, expected) in cases {
+            let (result, log) = run(Some(&mut token()), method, &args, deposit);
+            assert_eq!(result.unwrap_err(), Fault::Panic(expected.to_owned()), "{method} {args}");
+            assert_eq!(log, "", "{method} {args}");
+        }
+        assert_eq!(run(Some(&mut token()), "nothing", "{}", 0).0.unwrap_err(), Fault::MethodNotFound);
+        let (result, _) = run(None, "ft_transfer", &transfer("b.near", "1"), 1);
+        assert_eq!(result.unwrap_err(), panic("The contract is not initialized"));
+    }
+
+    #[test]
+    fn events_escape_memos_and_long_ones_are_refused() {
+        let mut token = token();
+        let with = |memo: &str| format!(r#"{{"receiver_id":"b.near","amount":"3","memo":{memo}}}"#);
+        let (result, log) = run(Some(&mut token), "ft_transfer", &with(r#""say \"hi\"\n""#), 1);
+        assert!(result.is_ok());
+        assert_eq!(
+            log,
+            r#"EVENT_JSON:{"standard":"nep141","version":"1.0.0","event":"ft_transfer","data":[{"old_owner_id":"a.near","new_owner_id":"b.near","amount":"3","memo":"say \"hi\"\n"}]}"#
+        );
+        let (_, log) = run(Some(&mut token), "ft_transfer", &with("null"), 1);
+        assert!(log.ends_with(r#""amount":"3"}]}"#), "{log}");
+        let (result, log) =
+            run(Some(&mut token), "ft_transfer", &with(&format!("\"{}\"", "x".repeat(MAX_LOG_BYTES))), 1);
+        assert!(matches!(result, Err(Fault::Host(..))) && log.is_empty());
+    }
+
+    #[test]
+    fn deposits_register_once_and_the_rest_comes_back() {
+        let mut token = token();
+        let args = r#"{"account_id":"c.near","registration_only":true}"#;
+        let done = run(Some(&mut token), "storage_deposit", args, STORAGE_DEPOSIT + 5).0.unwrap();
+        assert_eq!((done.transfer_back, done.storage, done.value), (5, ACCOUNT_STORAGE, storage_balance()));
+        let (result, log) = run(Some(&mut token), "storage_deposit", args, 7);
+        assert_eq!(result.unwrap().transfer_back, 7);
+        assert_eq!(log, "The account is already registered, refunding the deposit");
+        assert_eq!(view(Some(&token), None, "storage_balance_of", br#"{"account_id":"d.near"}"#), Ok(b"null".to_vec()));
+        assert_eq!(view(Some(&token), None, "ft_balance_of", br#"{"account_id":"d.near"}"#), Ok(b"\"0\"".to_vec()));
+    }
+
+    #[test]
+    fn balances_never_overflow() {
+        let mut token = token();
+        token.balances.set(id("b.near"), Some(u128::MAX));
+        let args = r#"{"receiver_id":"b.near","amount":"1"}"#;
+        assert_eq!(run(Some(&mut token), "ft_transfer", args, 1).0.unwrap_err(), panic("Balance overflow"));
+        assert_eq!(token.balances.get(&id("a.near")), Some(&100));
+    }
+
+    #[test]
+    fn new_takes_its_metadata_and_logs_the_mint() {
+        let args = r#"{"owner_id":"a.near","total_supply":"9","metadata":{"spec":"ft-1.0.0","name":"N","symbol":"S","decimals":6}}"#;
+        let (result, log) = run(None, "new", args, 0);
+        let token = result.unwrap().created.unwrap();
+        assert!(log.contains(
+            r#""event":"ft_mint","data":[{"owner_id":"a.near","amount":"9","memo":"new tokens are minted"}]"#
+        ));
+        let metadata = view(Some(&token), None, "ft_metadata", b"{}").unwrap();
+        assert!(String::from_utf8(metadata).unwrap().contains(r#""decimals":6"#));
+        assert_eq!(view(Some(&token), None, "ft_total_supply", b"{}"), Ok(b"\"9\"".to_vec()));
+    }
+}

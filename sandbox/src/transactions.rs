@@ -16,9 +16,9 @@ use tokio::time::Instant;
 
 use crate::history::{Known, Progress};
 use crate::methods::{Answer, answer, is_array};
+use crate::outcomes::TxStatus;
 use crate::rpc_error::RpcError;
 use crate::server::Node;
-use crate::views::TxStatus;
 
 /// How long a request may wait for a transaction before `TIMEOUT_ERROR` (nearcore's `polling_config.timeout`).
 pub const POLLING_TIMEOUT: Duration = Duration::from_secs(10);

@@ -226,6 +226,40 @@ fn a_chunk_holds_about_415_transfers_and_delays_the_rest() {
 }
 
 #[test]
+fn a_congested_shard_refuses_and_drops() {
+    let mut net = Net::standard();
+    // Little to include, little to run, but 300 Tgas attached: that is what fills the queue.
+    let greedy =
+        |net: &Net, key, nonce| net.tx(key, nonce, FT, vec![call("nothing", serde_json::json!({}), 300 * TGAS, 0)]);
+    let mut refused = None;
+    'full: for nonce in 1..=400 {
+        for key in 0..12 {
+            let tx = greedy(&net, key, nonce);
+            if let Err(error) = net.chain.submit(Arc::clone(&tx)) {
+                refused = Some(error);
+                break 'full;
+            }
+        }
+        if nonce % 140 == 0 {
+            net.blocks(1);
+        }
+    }
+    let refused = serde_json::to_value(refused.unwrap()).unwrap();
+    assert_eq!(refused["ShardCongested"]["shard_id"], 0);
+    assert!(refused["ShardCongested"]["congestion_level"].as_f64().unwrap() >= 0.8, "{refused}");
+    // What waits in the pool is dropped; what is on chain runs in time, and then the shard is open again.
+    net.blocks(1);
+    assert_eq!(net.chain.pool_len(), 0);
+    net.blocks(20);
+    assert_eq!(net.chain.delayed_receipts(), 0);
+    let nonce = net.nonce(0) + 1;
+    let tx = net.tx(0, nonce, FT, vec![ft_transfer("user1.test.near", "1")]);
+    net.submit(&tx);
+    net.blocks(5);
+    assert_eq!(net.chain.history().result(&tx.get_hash()), Some(&Ok(Vec::new())));
+}
+
+#[test]
 fn unlimited_takes_all_at_once() {
     let mut net = Net::new(&Config { unlimited: true, ..Config::default() });
     net.blocks(3);

@@ -88,19 +88,23 @@ pub(crate) struct Auditor {
     client: reqwest::Client,
     rpc: String,
     token: String,
-    start: u64,
+    /// Balances at the start: nodes soon forget old states. An account that is not here had none.
+    before: BTreeMap<String, u128>,
     walked: u64,
     transactions: Vec<Transaction>,
 }
 
 impl Auditor {
-    /// Audits what comes after the present final block.
-    pub(crate) async fn new(rpc: &str, token: &str) -> Self {
+    /// Audits what comes after the present final block. `accounts` are all that have tokens already.
+    pub(crate) async fn new(rpc: &str, token: &str, accounts: impl IntoIterator<Item = &String>) -> Self {
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
-        let mut auditor =
-            Self { client, rpc: rpc.into(), token: token.into(), start: 0, walked: 0, transactions: Vec::new() };
-        auditor.start = auditor.height("final").await;
-        auditor.walked = auditor.start;
+        let (before, transactions) = (BTreeMap::new(), Vec::new());
+        let mut auditor = Self { client, rpc: rpc.into(), token: token.into(), before, walked: 0, transactions };
+        auditor.walked = auditor.height("final").await;
+        for account in accounts {
+            let balance = auditor.balance(account, auditor.walked).await;
+            auditor.before.insert(account.clone(), balance);
+        }
         auditor
     }
 
@@ -208,7 +212,7 @@ impl Auditor {
             }
         }
         for (account, change) in changes {
-            let before = i128::try_from(self.balance(account, self.start).await).unwrap();
+            let before = i128::try_from(self.before.get(account).copied().unwrap_or_default()).unwrap();
             let after = i128::try_from(self.balance(account, end).await).unwrap();
             if after - before != change {
                 let found = format!("{account} has {before}{:+} and not {before}{change:+}", after - before);
@@ -339,12 +343,9 @@ impl fmt::Display for Report {
         write!(f, "landed {}, lost {}, doubled {}", self.landed, self.lost.len(), self.doubled.len())?;
         write!(f, ", wrong {}, balances off {}", self.wrong.len(), self.balances.len())?;
         write!(f, ", {transactions} transactions with {each:.1} transfers each, {} failed", self.failed_transactions)?;
-        for (kind, list) in [
-            ("lost", &self.lost),
-            ("doubled", &self.doubled),
-            ("wrong", &self.wrong),
-            ("balance", &self.balances),
-        ] {
+        for (kind, list) in
+            [("lost", &self.lost), ("doubled", &self.doubled), ("wrong", &self.wrong), ("balance", &self.balances)]
+        {
             for finding in list.iter().take(SHOWN) {
                 write!(f, "\n  {kind}: {finding}")?;
             }
@@ -353,6 +354,7 @@ impl fmt::Display for Report {
     }
 }
 
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -122,7 +122,8 @@ async fn send(client: &reqwest::Client, url: &str, transfers: &[Transfer]) -> Ou
     let status = answer.status().as_u16();
     match answer.text().await {
         Ok(text) => {
-            let body = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status} with a body that is no JSON: {text}"));
+            let body =
+                serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status} with a body that is no JSON: {text}"));
             Outcome::Answered(status, body)
         }
         Err(error) => broken(&error),

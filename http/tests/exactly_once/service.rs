@@ -41,7 +41,7 @@ impl Service {
         ];
         let mut service = Self { child, log, readers, base: String::new() };
         let deadline = Instant::now() + START;
-        let mut line_with = |text: &str| loop {
+        let line_with = |text: &str| loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let line: String = lines.recv_timeout(left).unwrap_or_else(|_| panic!("it does not say {text:?}"));
             if line.contains(text) {
