@@ -9,6 +9,7 @@
 //! 3. wait for the next input, or until [`Shard::next_wake`].
 //!
 //! What the shard promises (numbers as in `ARCHITECTURE.md`):
+//! - P1 [`News::Accepted`], and [`News::Failed`], only after their record was reported [`Input::Durable`];
 //! - P2 no transaction leaves ([`Output::Send`]) before its [`Record::Signed`] was reported [`Input::Durable`];
 //! - P3 one (access key, nonce) is signed once, for one set of transfers;
 //! - P4 a transfer is signed again only when its earlier attempt has failed on chain at FINAL or is proven dead ([`Proof`]);
@@ -270,6 +271,8 @@ pub enum Known {
 /// What the outside may know. Levels and states only move forward; the driver's board holds them to that (P7).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
+    /// Its acceptance is durable (P1).
+    Accepted,
     /// Signed into a transaction, not yet sent.
     Signed {
         /// The transaction.

@@ -19,18 +19,6 @@ pub type Lsn = u64;
 /// One journal record.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Record {
-    /// From here on, up to [`Record::End`], a shard repeats everything it has open; what it wrote before is not needed
-    /// once this is complete. A life begins with it, and repeats it now and then so that old segments can go.
-    Begin {
-        /// Number of the life, one more than the last.
-        life: u64,
-        /// Shards of this life. Former lives are not needed once all of these have completed their first repetition.
-        shards: u16,
-        /// Genesis of the chain: a journal is of one chain only.
-        genesis: CryptoHash,
-    },
-    /// The repetition is complete.
-    End,
     /// A transfer was accepted (P1).
     Accepted {
         /// The whole transfer.
@@ -69,6 +57,18 @@ pub enum Record {
         /// Why.
         reason: Box<str>,
     },
+    /// From here on, up to [`Record::End`], a shard repeats everything it has open; what it wrote before is not needed
+    /// once this is complete. A life begins with it, and repeats it now and then so that old segments can go.
+    Begin {
+        /// Number of the life, one more than the last.
+        life: u64,
+        /// Shards of this life. Former lives are not needed once all of these have completed their first repetition.
+        shards: u16,
+        /// Genesis of the chain: a journal is of one chain only.
+        genesis: CryptoHash,
+    },
+    /// The repetition is complete.
+    End,
 }
 
 /// How a transaction ended.
@@ -160,6 +160,8 @@ mod tests {
             Record::Closed { hash, how: Closed::Dead(Proof::Overtaken { key_nonce: 5, final_height: 6 }) },
             Record::Closed { hash, how: Closed::Dead(Proof::Expired { final_height: 6 }) },
             Record::Failed { id: TransferId(9), reason: "not registered".into() },
+            Record::Begin { life: 3, shards: 2, genesis: hash },
+            Record::End,
         ]
     }
 
@@ -226,7 +228,7 @@ mod tests {
             .collect();
         let expected = [
             "Di2wHtTg", "6Zr8hPpR", "6nfZrX7m", "HK9iuhj7", "8miC71JE", "DiNKDHu2", "7mosc1P4", "DaSFTjBQ", "42X1dPT3",
-            "AUSBKtTE", "Ggyzko4L",
+            "AUSBKtTE", "Ggyzko4L", "D9vQSiqJ", "DgEfrs6X",
         ];
         assert_eq!(digests, expected);
         let id = TransferId(9);

@@ -118,6 +118,8 @@ pub struct Shard {
     attempts: HashMap<u64, Attempt>,
     /// Attempts whose record is not durable yet, in the order of their records.
     unsynced: VecDeque<(Lsn, u64)>,
+    /// News that would be a lie after a crash before their record is durable, in the order of their records.
+    untold: VecDeque<(Lsn, TransferId, News)>,
     next_attempt: u64,
     /// Attempts of a former life that no node has been asked about yet. Nothing is signed while there are any.
     recovering: foldhash::HashSet<u64>,
@@ -161,6 +163,7 @@ impl Shard {
             suspects: foldhash::HashSet::default(),
             attempts: HashMap::default(),
             unsynced: VecDeque::new(),
+            untold: VecDeque::new(),
             next_attempt: 0,
             recovering: foldhash::HashSet::default(),
             askers: HashMap::default(),
@@ -242,7 +245,8 @@ impl Shard {
     }
 
     fn accept(&mut self, now: Instant, transfer: Transfer) {
-        self.append(Record::Accepted { transfer: transfer.clone(), at: now });
+        let lsn = self.append(Record::Accepted { transfer: transfer.clone(), at: now });
+        self.untold.push_back((lsn, transfer.id, News::Accepted));
         let open = Open::new(transfer, now);
         self.queue(now, open);
     }
@@ -279,6 +283,7 @@ impl Shard {
     fn durable(&mut self, lsn: Lsn) {
         assert!(lsn <= self.lsn, "the journal reports record {lsn}, but only {} were appended", self.lsn);
         self.durable = self.durable.max(lsn);
+        self.tell_durable();
         while let Some(&(lsn, id)) = self.unsynced.front() {
             if lsn > self.durable {
                 break;
@@ -286,6 +291,25 @@ impl Shard {
             self.unsynced.pop_front();
             self.ask(id, Ask::Send);
         }
+    }
+
+    /// Tells what has become true for good. Those accepted together are told together.
+    fn tell_durable(&mut self) {
+        let mut accepted = Vec::new();
+        while let Some((lsn, _, _)) = self.untold.front() {
+            if *lsn > self.durable {
+                break;
+            }
+            match self.untold.pop_front() {
+                Some((_, id, News::Accepted)) => accepted.push(id),
+                Some((_, id, news)) => {
+                    self.tell(std::mem::take(&mut accepted).into(), News::Accepted);
+                    self.tell([id].into(), news);
+                }
+                None => {}
+            }
+        }
+        self.tell(accepted.into(), News::Accepted);
     }
 
     fn head(&mut self, now: Instant, head: Head) {

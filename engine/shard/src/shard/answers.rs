@@ -252,8 +252,8 @@ impl Shard {
 
     pub(super) fn fail(&mut self, open: &Open, reason: Box<str>) {
         let id = open.transfer.id;
-        self.append(Record::Failed { id, reason: reason.clone() });
-        self.tell([id].into(), News::Failed { reason });
+        let lsn = self.append(Record::Failed { id, reason: reason.clone() });
+        self.untold.push_back((lsn, id, News::Failed { reason }));
     }
 
     pub(super) fn suspect(&mut self, receiver: &AccountId) {

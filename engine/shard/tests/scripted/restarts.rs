@@ -199,3 +199,16 @@ fn a_life_that_dies_while_it_takes_over_leaves_everything_as_it_was() {
         assert_eq!((after.transfers, after.attempts), (before.transfers.clone(), before.attempts.clone()), "cut {cut}");
     }
 }
+
+#[test]
+fn a_failure_is_told_only_when_a_restart_would_tell_the_same() {
+    let mut bench = Bench::new(settings(), 1);
+    let id = bench.accept("user1.near");
+    bench.tick();
+    bench.journal = false;
+    bench.fail_at(&bench.last(), 0, "Smart contract panicked: Balance overflow");
+    assert!(!bench.is_settled(id), "the record of the failure is not durable");
+    bench.make_durable();
+    assert!(bench.failure(id).is_some());
+    assert!(bench.recovered().transfers.is_empty());
+}
