@@ -6,7 +6,7 @@ use std::sync::{
 
 use crossbeam::queue::SegQueue;
 use dashmap::DashMap;
-use keyshard_shard::{BatchId, CryptoHash, Instant, Level, News, TransferId};
+use keyshard_shard::{BatchId, CryptoHash, Instant, Level, News, Recovered, TransferId};
 use near_primitives::types::AccountId;
 use uuid::Uuid;
 
@@ -112,12 +112,18 @@ struct Entry {
 pub(crate) struct Told {
     /// Transfers that settled with it.
     pub(crate) settled: usize,
+    /// Requests of the transfers whose acceptance is durable now, once a transfer.
+    durable: Vec<Arc<Waiting>>,
+    /// Requests of the transfers that are answerable now, once a transfer.
     answerable: Vec<Arc<Waiting>>,
 }
 
 impl Told {
     /// Tells the requests whose transfers became answerable.
     pub(crate) fn wake(self) {
+        for waiting in self.durable {
+            waiting.one_is_durable();
+        }
         for waiting in self.answerable {
             waiting.one_is_answerable();
         }
@@ -171,6 +177,36 @@ impl Board {
         self.count(JobStatus::Queued).fetch_add(1, Ordering::Relaxed);
     }
 
+    /// What former lives left open. Nobody waits for it any more. Returns how many transfers that are.
+    pub(crate) fn recovered(&self, recovered: &Recovered) -> usize {
+        let now = self.clock.now();
+        let batches: foldhash::HashMap<CryptoHash, BatchId> =
+            recovered.attempts.iter().map(|attempt| (attempt.hash, attempt.batch)).collect();
+        for open in &recovered.transfers {
+            let sent = open.carried_by.and_then(|hash| Some((hash, *batches.get(&hash)?)));
+            let status = if sent.is_some() { JobStatus::Processing } else { JobStatus::Queued };
+            let entry = Entry {
+                created_at: open.accepted_at,
+                updated_at: now,
+                status,
+                receiver: open.transfer.receiver.clone(),
+                amount: open.transfer.amount,
+                memo: open.transfer.memo.clone(),
+                attempts: u32::from(sent.is_some()),
+                sent,
+                level: None,
+                last_error: Some("the service was restarted; its outcome is being found out".into()),
+                waiting: None,
+            };
+            self.jobs.insert(open.transfer.id, entry);
+            self.count(status).fetch_add(1, Ordering::Relaxed);
+        }
+        for attempt in &recovered.attempts {
+            self.by_hash.insert(attempt.hash, attempt.transfers.to_vec());
+        }
+        recovered.transfers.len()
+    }
+
     /// A shard has news of these. Whoever waits for them is woken by [`Told::wake`], when all books agree.
     #[must_use]
     pub(crate) fn tell(&self, ids: &[TransferId], news: &News) -> Told {
@@ -179,7 +215,7 @@ impl Board {
         for id in ids {
             let Some(mut entry) = self.jobs.get_mut(id) else { continue };
             let before = entry.sent;
-            self.apply(&mut entry, news, now, &mut told.answerable);
+            self.apply(&mut entry, news, now, &mut told);
             drop(entry);
             if let (News::Signed { .. }, Some((hash, _))) = (news, before) {
                 self.unlink(&hash, id);
@@ -193,15 +229,20 @@ impl Board {
                 self.retire(ids);
                 told.settled = ids.len();
             }
-            News::Reached { .. } | News::Delayed { .. } => {}
+            News::Accepted | News::Reached { .. } | News::Delayed { .. } => {}
         }
         told
     }
 
-    fn apply(&self, entry: &mut Entry, news: &News, now: Instant, answerable: &mut Vec<Arc<Waiting>>) {
+    fn apply(&self, entry: &mut Entry, news: &News, now: Instant, told: &mut Told) {
         assert!(!entry.status.is_settled(), "P7: news of a transfer that has settled: {news:?}");
+        if *news == News::Accepted {
+            told.durable.extend(entry.waiting.clone());
+            return;
+        }
         entry.updated_at = now;
         match news {
+            News::Accepted => {}
             News::Signed { hash, batch, .. } => {
                 entry.sent = Some((*hash, *batch));
                 entry.level = None;
@@ -215,19 +256,19 @@ impl Board {
                     self.advance(entry, JobStatus::Submitted);
                 }
                 if *level >= self.wait_until {
-                    answerable.extend(entry.waiting.take());
+                    told.answerable.extend(entry.waiting.take());
                 }
             }
             News::Finalized => {
                 entry.level = Some(Level::Final);
                 entry.last_error = None;
                 self.advance(entry, JobStatus::Finalized);
-                answerable.extend(entry.waiting.take());
+                told.answerable.extend(entry.waiting.take());
             }
             News::Failed { reason } => {
                 entry.last_error = Some(reason.clone());
                 self.advance(entry, JobStatus::Failed);
-                answerable.extend(entry.waiting.take());
+                told.answerable.extend(entry.waiting.take());
             }
             News::Delayed { reason } => entry.last_error = Some(reason.clone()),
         }

@@ -1,5 +1,5 @@
 //! What the engine must be told to start, and why it may refuse to.
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use keyshard_shard::{Level, StoragePolicy};
 use near_crypto::SecretKey;
@@ -35,6 +35,11 @@ pub struct Config {
     pub max_attempts: u32,
     /// Pause before such a transfer is tried again, times the attempts made.
     pub retry_base: Duration,
+    /// Where the journal lives.
+    pub data_dir: PathBuf,
+    /// Whether records are synced to disk before anything relies on them. Off is for measuring only: then a power loss
+    /// may lose or double transfers.
+    pub journal_sync: bool,
     /// Front-end threads: one [`crate::Door`] is made for each.
     pub doors: usize,
     /// Shard threads; `None` chooses by cores and keys.
@@ -72,6 +77,22 @@ pub enum StartError {
         token: AccountId,
         /// What it answered.
         why: String,
+    },
+    /// The journal cannot be read or written.
+    #[error("{0}")]
+    Journal(String),
+    /// The journal is of another chain: this node's was wiped, or it is another network.
+    #[error(
+        "the journal in {dir} is of another chain: its genesis is {journal}, the node's is {node}. If the chain was wiped \
+         (a sandbox that was started anew), move {dir} away or choose another DATA_DIR; otherwise check NODE_URL"
+    )]
+    OtherChain {
+        /// The data directory.
+        dir: String,
+        /// Genesis that the journal knows.
+        journal: String,
+        /// Genesis of the node's chain.
+        node: String,
     },
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]

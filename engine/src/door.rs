@@ -139,23 +139,43 @@ impl Ticket {
     /// Returns when every transfer of the request is answerable: executed as far as `Config::wait_until` asks, or
     /// settled. Cancel-safe, so it may be raced against a time-out and awaited again; one task at a time.
     pub async fn answerable(&self) {
-        std::future::poll_fn(|context| {
-            self.waiting.waker.register(context.waker());
-            if self.waiting.open.load(Ordering::Acquire) == 0 { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        self.waiting.until_none(&self.waiting.open).await;
+    }
+
+    /// Returns when the acceptance of every transfer is on disk (P1): from then on a 202 is no lie. As cancel-safe as
+    /// [`Self::answerable`].
+    pub async fn durable(&self) {
+        self.waiting.until_none(&self.waiting.volatile).await;
     }
 }
 
-/// How many transfers of a request are not answerable yet, and who waits for that.
+/// How far the transfers of a request are, and who waits for that.
 pub(crate) struct Waiting {
+    /// Transfers that are not answerable yet.
     open: AtomicUsize,
+    /// Transfers whose acceptance is not durable yet.
+    volatile: AtomicUsize,
     waker: AtomicWaker,
 }
 
 impl Waiting {
     fn new(open: usize) -> Self {
-        Self { open: AtomicUsize::new(open), waker: AtomicWaker::new() }
+        Self { open: AtomicUsize::new(open), volatile: AtomicUsize::new(open), waker: AtomicWaker::new() }
+    }
+
+    async fn until_none(&self, count: &AtomicUsize) {
+        std::future::poll_fn(|context| {
+            self.waker.register(context.waker());
+            if count.load(Ordering::Acquire) == 0 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// The acceptance of one more is durable. The board calls this once a transfer.
+    pub(crate) fn one_is_durable(&self) {
+        if self.volatile.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.waker.wake();
+        }
     }
 
     /// One more is answerable. The board calls this once a transfer.

@@ -31,7 +31,8 @@ pub struct Batching {
 /// Something that keeps transfers from going out. They stay accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
-    /// A stable word: `not-enough-tokens`, `not-enough-near`, `token-unavailable`, `no-final-block`, `key-refused`.
+    /// A stable word: `not-enough-tokens`, `not-enough-near`, `token-unavailable`, `no-final-block`, `key-refused`,
+    /// `recovering`.
     pub name: &'static str,
     /// For a person: what it is and what to do.
     pub detail: String,
@@ -102,6 +103,10 @@ fn describe(condition: &ShardCondition) -> Condition {
             ("not-enough-near", format!("the account lacks NEAR for gas and deposits, send NEAR to it: {why}"))
         }
         ShardCondition::TokenUnavailable(why) => ("token-unavailable", format!("the token does not answer: {why}")),
+        ShardCondition::Recovering(open) => (
+            "recovering",
+            format!("{open} transactions of a former run are being looked up; nothing new is signed yet"),
+        ),
         ShardCondition::StaleHead => (
             "no-final-block",
             "no node shows a final block young enough to sign against; transfers wait until one does".to_owned(),

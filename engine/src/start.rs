@@ -2,7 +2,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use keyshard_rpc::{BlockRef, Client, Error, Fate, Permission, Refusal, Route};
-use keyshard_shard::{AccessKey, ChainLimits, Head, Signer, StoragePolicy};
+use keyshard_shard::{AccessKey, ChainLimits, CryptoHash, Head, Signer, StoragePolicy};
 use near_crypto::SecretKey;
 
 use crate::{
@@ -20,6 +20,8 @@ pub(crate) struct Preflight {
     pub(crate) limits: ChainLimits,
     pub(crate) head: Head,
     pub(crate) epoch: String,
+    /// Genesis of the chain; of the chain's id from nodes that do not tell it.
+    pub(crate) genesis: CryptoHash,
     pub(crate) storage: StoragePolicy,
     pub(crate) storage_deposit: u128,
 }
@@ -28,7 +30,7 @@ pub(crate) struct Preflight {
 pub(crate) async fn preflight(config: &mut Config) -> Result<Preflight, StartError> {
     check(config)?;
     let client = Client::new(config.rpc.clone()).map_err(|error| StartError::Config(error.to_string()))?;
-    let chain_id = reach(&client).await?;
+    let (chain_id, genesis) = reach(&client).await?;
 
     let account = config.account.as_str();
     match client.view_account(Route::Any, BlockRef::Final, account).await {
@@ -54,7 +56,15 @@ pub(crate) async fn preflight(config: &mut Config) -> Result<Preflight, StartErr
         keys = keys.len(),
         "the node, the account, its keys and the token are as they should be"
     );
-    Ok(Preflight { keys, limits: courier::limits(&limits), head, epoch: block.epoch_id, storage, storage_deposit })
+    Ok(Preflight {
+        keys,
+        limits: courier::limits(&limits),
+        head,
+        epoch: block.epoch_id,
+        genesis,
+        storage,
+        storage_deposit,
+    })
 }
 
 fn check(config: &Config) -> Result<(), StartError> {
@@ -73,8 +83,8 @@ fn check(config: &Config) -> Result<(), StartError> {
     problem.map_or(Ok(()), |problem| Err(StartError::Config(problem.to_owned())))
 }
 
-/// Waits for a node that answers and is synced. Returns the chain's id.
-async fn reach(client: &Client) -> Result<String, StartError> {
+/// Waits for a node that answers and is synced. Returns the chain's id and genesis.
+async fn reach(client: &Client) -> Result<(String, CryptoHash), StartError> {
     let mut why = String::new();
     for attempt in 0..TRIES {
         if attempt > 0 {
@@ -85,17 +95,24 @@ async fn reach(client: &Client) -> Result<String, StartError> {
         for (endpoint, answer) in client.probe_endpoints().await {
             match answer {
                 Ok(status) if status.syncing => why = format!("{} is syncing", client.endpoint_name(endpoint)),
-                Ok(status) => answered.push((client.endpoint_name(endpoint), status.chain_id)),
+                Ok(status) => answered.push((client.endpoint_name(endpoint), status)),
                 Err(error) => why = format!("{}: {error}", client.endpoint_name(endpoint)),
             }
         }
-        if let Some((first, chain_id)) = answered.first() {
-            return match answered.iter().find(|(_, other)| other != chain_id) {
-                Some((name, other)) => Err(StartError::Config(format!(
-                    "RPC_URLS mixes networks: {first} is on {chain_id}, {name} is on {other}"
-                ))),
-                None => Ok(chain_id.clone()),
+        if let Some((first, status)) = answered.first() {
+            let differs = |other: &keyshard_rpc::Status| {
+                let genesis = status.genesis_hash.as_ref().zip(other.genesis_hash.as_ref());
+                other.chain_id != status.chain_id || genesis.is_some_and(|(one, two)| one != two)
             };
+            if let Some((name, other)) = answered.iter().find(|(_, other)| differs(other)) {
+                return Err(StartError::Config(format!(
+                    "RPC_URLS mixes networks: {first} is on {}, {name} is on {} (or on another genesis of it)",
+                    status.chain_id, other.chain_id
+                )));
+            }
+            let told = status.genesis_hash.as_ref().and_then(|genesis| genesis.parse().ok());
+            let genesis = told.unwrap_or_else(|| CryptoHash::hash_bytes(status.chain_id.as_bytes()));
+            return Ok((status.chain_id.clone(), genesis));
         }
     }
     Err(StartError::Unreachable(why))
