@@ -6,7 +6,7 @@ use keyshard_sandbox::Sandbox;
 
 use crate::{config, sandbox};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn transfer(receiver: &str, amount: u128) -> NewTransfer {
     NewTransfer { receiver: receiver.parse().unwrap(), amount, memo: None }
