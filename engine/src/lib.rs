@@ -8,6 +8,7 @@ mod config;
 mod courier;
 mod door;
 mod health;
+pub mod journal;
 mod ring;
 mod start;
 mod worker;
@@ -32,12 +33,12 @@ pub use door::{Door, NewTransfer, Refused, Ticket};
 pub use health::{Batching, Condition, Endpoint, Health};
 pub use keyshard_rpc as rpc;
 pub use keyshard_shard::{Level, StoragePolicy};
+pub use ring::Bell;
 
 use board::Board;
 use clock::Clock;
 use courier::Courier;
 use health::Report;
-use ring::Bell;
 use start::Preflight;
 use worker::Worker;
 

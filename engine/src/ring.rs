@@ -51,7 +51,7 @@ pub(crate) fn mesh(doors: usize, keys: usize) -> Mesh {
 
 /// Wakes a shard that sleeps, once for all that happened until it looks. Clones wake the same shard.
 #[derive(Clone, Default)]
-pub(crate) struct Bell(Arc<BellInner>);
+pub struct Bell(Arc<BellInner>);
 
 #[derive(Default)]
 struct BellInner {
@@ -61,14 +61,14 @@ struct BellInner {
 
 impl Bell {
     /// Push first, ring then: the shard looks at its rings after it took the bell's mark away.
-    pub(crate) fn ring(&self) {
+    pub fn ring(&self) {
         if !self.0.rung.swap(true, Ordering::AcqRel) {
             self.0.sleeper.wake();
         }
     }
 
     /// Returns when the bell was rung since the last return.
-    pub(crate) async fn rung(&self) {
+    pub async fn rung(&self) {
         std::future::poll_fn(|context| {
             if self.0.rung.swap(false, Ordering::AcqRel) {
                 return Poll::Ready(());
