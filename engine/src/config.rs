@@ -40,6 +40,8 @@ pub struct Config {
     /// Whether records are synced to disk before anything relies on them. Off is for measuring only: then a power loss
     /// may lose or double transfers.
     pub journal_sync: bool,
+    /// Size of a journal segment in bytes, 8 KiB to 1 GiB.
+    pub segment_bytes: usize,
     /// Front-end threads: one [`crate::Door`] is made for each.
     pub doors: usize,
     /// Shard threads; `None` chooses by cores and keys.
@@ -97,4 +99,10 @@ pub enum StartError {
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
+}
+
+impl From<crate::journal::JournalError> for StartError {
+    fn from(error: crate::journal::JournalError) -> Self {
+        Self::Journal(error.to_string())
+    }
 }

@@ -3,6 +3,7 @@
 //! Every decision about money is made by the pure state machine in [`keyshard_shard`]; this crate gives it threads
 //! ([`worker`](self)), rings, a way to the nodes and a board for the outside. See `ARCHITECTURE.md`.
 mod board;
+mod checkpoints;
 mod clock;
 mod config;
 mod courier;
@@ -23,7 +24,7 @@ use std::{
 };
 
 use crossbeam::utils::CachePadded;
-use keyshard_shard::{AccessKey, Input, Settings, Shard};
+use keyshard_shard::{AccessKey, Input, Recovered, Settings, Shard};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -36,11 +37,13 @@ pub use keyshard_shard::{Level, StoragePolicy};
 pub use ring::Bell;
 
 use board::Board;
+use checkpoints::Checkpoints;
 use clock::Clock;
 use courier::Courier;
 use health::Report;
+use journal::Journal;
 use start::Preflight;
-use worker::Worker;
+use worker::{Ledger, Worker};
 
 /// A running engine. Cheap to clone; all clones are the same engine, and it stops with the last of them.
 #[derive(Clone)]
@@ -53,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) pending: CachePadded<AtomicUsize>,
     pub(crate) max_pending: usize,
     pub(crate) draining: AtomicBool,
+    pub(crate) checkpoints: Checkpoints,
     stopped: AtomicBool,
     /// Told when nothing is pending while draining.
     empty: Notify,
@@ -82,6 +86,8 @@ struct Running {
     bells: Vec<Bell>,
     threads: Vec<JoinHandle<()>>,
     linger: Duration,
+    /// Ends after the shards.
+    _journal: Arc<Journal>,
 }
 
 /// What [`Engine::drain`] left behind.
@@ -97,19 +103,24 @@ impl Engine {
     /// Checks the configuration against the node, starts the shard threads, opens one door for every
     /// front-end thread. Must run inside a tokio runtime.
     pub async fn start(mut config: Config) -> Result<(Engine, Vec<Door>), StartError> {
+        // The lock first: two processes must not even look at the same keys.
+        let (mut journal, recovered) = start::open_journal(&config)?;
         let preflight = start::preflight(&mut config).await?;
+        start::check_chain(&config, &recovered, preflight.genesis)?;
         let clock = Clock::new();
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        let key_count = preflight.keys.len();
+        let shards = config.shards.unwrap_or((cores.len() / 2).max(1)).clamp(1, key_count);
         let shared = Arc::new(Shared {
             board: Board::new(config.wait_until, config.settled_kept, clock),
             pending: CachePadded::new(AtomicUsize::new(0)),
             max_pending: config.max_pending,
             draining: AtomicBool::new(false),
+            checkpoints: Checkpoints::new(shards),
             stopped: AtomicBool::new(false),
             empty: Notify::new(),
         });
-        let cores = core_affinity::get_core_ids().unwrap_or_default();
-        let key_count = preflight.keys.len();
-        let shards = config.shards.unwrap_or((cores.len() / 2).max(1)).clamp(1, key_count);
+        shared.pending.fetch_add(shared.board.recovered(&recovered), Ordering::SeqCst);
 
         let bells: Vec<Bell> = (0..shards).map(|_| Bell::default()).collect();
         let reports: Vec<Arc<Report>> = (0..shards).map(|_| Arc::default()).collect();
@@ -122,16 +133,30 @@ impl Engine {
             .map(|producers| Door::new(shared.clone(), producers, weights.clone(), key_bells.clone()))
             .collect();
 
-        let Preflight { keys, limits, head, epoch, storage, storage_deposit } = preflight;
+        let Preflight { keys, limits, head, epoch, genesis, storage, storage_deposit } = preflight;
+        let life = recovered.life + 1;
+        let names: Vec<Arc<str>> = keys.iter().map(|key| key.public_key().clone()).collect();
+        let shard_of_key = |name: &str| names.iter().position(|other| **other == *name).map_or(0, |key| key % shards);
+        let shard_of_transfer = |id: keyshard_shard::TransferId| ring::rendezvous(&weights, id.0) % shards;
+        let recovered = recovered.split(shards, shard_of_key, shard_of_transfer);
+
         let mut parts: Vec<(Vec<AccessKey>, Vec<_>)> = (0..shards).map(|_| Default::default()).collect();
         for (i, (key, rings)) in keys.into_iter().zip(mesh.consumers).enumerate() {
             parts[i % shards].0.push(key);
             parts[i % shards].1.extend(rings);
         }
+        for (part, recovered) in parts.iter_mut().zip(&recovered) {
+            retire_missing(&mut part.0, recovered);
+        }
+        let appenders = journal.start(bells.clone(), journal::abort())?;
+        let journal = Arc::new(journal);
         // Pinning helps only where every thread can have a core of its own.
         let pin = cores.len() > shards + config.doors;
-        let mut running = Running { shared, reports, bells, threads: Vec::new(), linger: config.linger };
-        for (index, (keys, rings)) in parts.into_iter().enumerate() {
+        let mut running =
+            Running { shared, reports, bells, threads: Vec::new(), linger: config.linger, _journal: journal.clone() };
+        let parts = parts.into_iter().zip(recovered).zip(appenders);
+        for (index, (((keys, rings), recovered), appender)) in parts.enumerate() {
+            let ledger = Ledger::new(journal.clone(), appender, index);
             let settings = Settings {
                 account: config.account.clone(),
                 token: config.token.clone(),
@@ -147,6 +172,8 @@ impl Engine {
                 index,
                 shards,
                 seed: Uuid::new_v4().as_u128() as u64,
+                life,
+                genesis,
             };
             let mut rpc = config.rpc.clone();
             rpc.seed = settings.seed;
@@ -171,9 +198,10 @@ impl Engine {
                     };
                     let courier = Courier::new(client, settings.account.clone(), settings.token.clone(), bell.clone());
                     let mut shard = Shard::new(settings, limits, keys);
+                    shard.take_over(clock.now(), recovered);
                     shard.handle(clock.now(), Input::Head(head));
                     courier.follow(epoch);
-                    Worker { shard, courier, rings, bell, clock, shared, report }.run().await;
+                    Worker { shard, courier, rings, bell, ledger, clock, shared, report }.run().await;
                 });
             };
             let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(or_abort(body))?;
@@ -242,6 +270,20 @@ impl Drop for Running {
         for thread in self.threads.drain(..) {
             // A shard's panic has aborted the process already.
             let _ = thread.join();
+        }
+        self.shared.checkpoints.finish();
+    }
+}
+
+/// Adds the keys of open transactions that are no longer configured: they sign nothing new.
+fn retire_missing(keys: &mut Vec<AccessKey>, recovered: &Recovered) {
+    for attempt in &recovered.attempts {
+        if !keys.iter().any(|key| *key.public_key() == attempt.public_key) {
+            tracing::warn!(
+                key = &*attempt.public_key,
+                "an access key with open transactions is not configured any more; they are followed to their end"
+            );
+            keys.push(AccessKey::retired(attempt.public_key.clone()));
         }
     }
 }

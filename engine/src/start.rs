@@ -2,12 +2,13 @@
 use std::{collections::HashSet, time::Duration};
 
 use keyshard_rpc::{BlockRef, Client, Error, Fate, Permission, Refusal, Route};
-use keyshard_shard::{AccessKey, ChainLimits, CryptoHash, Head, Signer, StoragePolicy};
+use keyshard_shard::{AccessKey, ChainLimits, CryptoHash, Head, Recovered, Signer, StoragePolicy};
 use near_crypto::SecretKey;
 
 use crate::{
     config::{Config, StartError},
     courier,
+    journal::{self, Cut, Journal, Sync},
 };
 
 /// Tries to reach a node, and the pause between them: enough for a node that is just being started.
@@ -24,6 +25,49 @@ pub(crate) struct Preflight {
     pub(crate) genesis: CryptoHash,
     pub(crate) storage: StoragePolicy,
     pub(crate) storage_deposit: u128,
+}
+
+/// Opens the journal and reads what former lives left open.
+pub(crate) fn open_journal(config: &Config) -> Result<(Journal, Recovered), StartError> {
+    let sync = if config.journal_sync { Sync::Always } else { Sync::Off };
+    let options = journal::Options { sync, segment_bytes: config.segment_bytes, ..journal::Options::default() };
+    let (journal, replay) = Journal::open(&config.data_dir, options)?;
+    if let Some(Cut { file, offset, bytes }) = replay.cut {
+        tracing::warn!(
+            file,
+            offset,
+            bytes,
+            "the journal ended in a half-written group, which was cut; nobody relied on it"
+        );
+    }
+    let records = replay.entries.into_iter().map(|entry| (entry.shard, entry.record)).collect();
+    let recovered = keyshard_shard::recover(records).map_err(|contradiction| {
+        let dir = config.data_dir.display();
+        StartError::Journal(format!(
+            "{contradiction} (in {dir}). Nothing was changed. Restore the directory, or reconcile with the chain before \
+             starting on an empty DATA_DIR"
+        ))
+    })?;
+    if !recovered.transfers.is_empty() || !recovered.attempts.is_empty() {
+        tracing::info!(
+            transfers = recovered.transfers.len(),
+            transactions = recovered.attempts.len(),
+            "the journal holds open transfers: they are taken over"
+        );
+    }
+    Ok((journal, recovered))
+}
+
+/// A journal is of one chain only.
+pub(crate) fn check_chain(config: &Config, recovered: &Recovered, genesis: CryptoHash) -> Result<(), StartError> {
+    match recovered.genesis {
+        Some(journal) if journal != genesis => Err(StartError::OtherChain {
+            dir: config.data_dir.display().to_string(),
+            journal: journal.to_string(),
+            node: genesis.to_string(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Checks the configuration against the chain.

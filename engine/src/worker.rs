@@ -4,7 +4,7 @@
 //! thread. So an answer needs no hop between threads, and a door that wakes the thread takes no lock.
 use std::{sync::Arc, time::Duration};
 
-use keyshard_shard::{Input, Output, Shard};
+use keyshard_shard::{Input, Lsn, Output, Record, Shard};
 use rtrb::Consumer;
 
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     clock::Clock,
     courier::Courier,
     health::Report,
+    journal::{Appender, Journal},
     ring::{Bell, Piece},
 };
 
@@ -28,10 +29,75 @@ pub(crate) struct Worker {
     /// The rings of its keys.
     pub(crate) rings: Vec<Consumer<Piece>>,
     pub(crate) bell: Bell,
+    pub(crate) ledger: Ledger,
     pub(crate) clock: Clock,
     pub(crate) shared: Arc<Shared>,
     /// Where it reports.
     pub(crate) report: Arc<Report>,
+}
+
+/// A shard's side of the journal.
+pub(crate) struct Ledger {
+    journal: Arc<Journal>,
+    appender: Appender,
+    index: usize,
+    /// What is reported as durable to the shard.
+    durable: Lsn,
+    /// An append that the journal had no room for. Nothing is carried out before it.
+    held: Option<Output>,
+    /// The segment that was being written when the last repetition began.
+    began: u64,
+    /// Its last record, until that is durable.
+    ends_with: Option<Lsn>,
+    /// The segment from which on everything open is to be repeated again.
+    repeat_at: u64,
+}
+
+impl Ledger {
+    pub(crate) fn new(journal: Arc<Journal>, appender: Appender, index: usize) -> Self {
+        let began = journal.segment();
+        Self { journal, appender, index, durable: 0, held: None, began, ends_with: None, repeat_at: u64::MAX }
+    }
+
+    /// Returns whether the journal took the record.
+    fn append(&mut self, lsn: Lsn, record: &Record) -> bool {
+        let segment = self.journal.segment();
+        if self.appender.append(lsn, record).is_err() {
+            return false;
+        }
+        match record {
+            Record::Begin { .. } => self.began = segment,
+            Record::End => self.ends_with = Some(lsn),
+            _ => {}
+        }
+        true
+    }
+
+    /// What has become durable since the last call.
+    fn news(&mut self, shared: &Arc<Shared>) -> Option<Lsn> {
+        let durable = self.appender.durable();
+        if durable == self.durable {
+            return None;
+        }
+        self.durable = durable;
+        if self.ends_with.is_some_and(|end| end <= durable) {
+            self.ends_with = None;
+            let now = self.journal.segment();
+            // Not before as much has been written as the repetition itself took: it must not become the main work.
+            self.repeat_at = now + 1 + (now - self.began);
+            shared.checkpoints.reached(self.index, self.began, &self.journal);
+        }
+        Some(durable)
+    }
+
+    /// Whether everything that is open is to be repeated, so that old segments can go.
+    fn is_repetition_due(&mut self) -> bool {
+        let due = self.journal.segment() >= self.repeat_at;
+        if due {
+            self.repeat_at = u64::MAX;
+        }
+        due
+    }
 }
 
 impl Worker {
@@ -39,7 +105,14 @@ impl Worker {
     pub(crate) async fn run(mut self) {
         while !self.shared.is_stopped() {
             let now = self.clock.now();
-            let more = self.drain_rings();
+            if let Some(lsn) = self.ledger.news(&self.shared) {
+                self.shard.handle(now, Input::Durable(lsn));
+            }
+            if self.ledger.is_repetition_due() {
+                self.shard.handle(now, Input::Checkpoint);
+            }
+            // What the journal has no room for must not grow.
+            let more = self.ledger.held.is_none() && self.drain_rings();
             while let Some(input) = self.courier.poll() {
                 self.shard.handle(now, input);
             }
@@ -76,25 +149,23 @@ impl Worker {
     }
 
     fn carry_out(&mut self) {
-        loop {
-            let mut appended = None;
-            while let Some(output) = self.shard.poll_output() {
-                match output {
-                    // There is no journal yet: a record counts as durable as soon as it is made.
-                    Output::Append { lsn, .. } => appended = Some(lsn),
-                    Output::Send { id, hash, bytes, wait, avoid } => self.courier.send(id, hash, bytes, wait, avoid),
-                    Output::Query { id, query } => self.courier.query(id, query),
-                    Output::Tell { transfers, news } => {
-                        let told = self.shared.board.tell(&transfers, &news);
-                        self.shared.uncount(told.settled);
-                        told.wake();
+        while let Some(output) = self.ledger.held.take().or_else(|| self.shard.poll_output()) {
+            match output {
+                Output::Append { lsn, record } => {
+                    if !self.ledger.append(lsn, &record) {
+                        self.ledger.held = Some(Output::Append { lsn, record });
+                        break;
                     }
                 }
-            }
-            match appended {
-                Some(lsn) => self.shard.handle(self.clock.now(), Input::Durable(lsn)),
-                None => break,
+                Output::Send { id, hash, bytes, wait, avoid } => self.courier.send(id, hash, bytes, wait, avoid),
+                Output::Query { id, query } => self.courier.query(id, query),
+                Output::Tell { transfers, news } => {
+                    let told = self.shared.board.tell(&transfers, &news);
+                    self.shared.uncount(told.settled);
+                    told.wake();
+                }
             }
         }
+        self.ledger.appender.flush();
     }
 }

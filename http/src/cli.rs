@@ -123,6 +123,9 @@ Engine:
                                  (SANDBOX_ or TESTNET_MAX_IN_FLIGHT_PER_KEY wins on its network)
   JOB_MAX_ATTEMPTS               failures on chain before a transfer is given up [5]
   JOB_RETRY_BASE_MS              pause after such a failure, times the attempts [500]
+  DATA_DIR                       where the journal lives [./data]
+  JOURNAL_SEGMENT_BYTES          size of a journal file [67108864]
+  JOURNAL_SYNC                   always; off only for measuring: a power loss then loses money [always]
   SHARDS                         shard threads [by cores and keys]
   SETTLED_KEPT                   settled transfers that can still be asked for [1000000]
   DRAIN_TIMEOUT_MS               longest wait at shutdown for what was accepted [30000]
@@ -165,11 +168,15 @@ fn start_dev(dev: &Dev) -> Result<(), Failure> {
         settings.set("PORT", port.to_string());
     }
     dev::configure(&mut settings, sandbox.credentials());
+    // The sandbox's chain is gone at the end, so a journal of it is of no use afterwards.
+    let data = tempfile::Builder::new().prefix("keyshard-dev-").tempdir()?;
+    settings.set("DATA_DIR", data.path().to_string_lossy());
     let config = Config::from_env(&settings)?;
     let credentials = sandbox.credentials().clone();
     let banner = |address: SocketAddr| say(&dev::banner(address, &credentials));
     runtime()?.block_on(run(config, banner))?;
     sandbox.stop();
+    data.close()?;
     Ok(())
 }
 
@@ -273,6 +280,9 @@ mod tests {
             "HTTP_THREADS",
             "SHARDS",
             "SETTLED_KEPT",
+            "DATA_DIR",
+            "JOURNAL_SYNC",
+            "JOURNAL_SEGMENT_BYTES",
             "DRAIN_TIMEOUT_MS",
             "LOG_LEVEL",
             "NODE_ENV",

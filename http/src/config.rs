@@ -140,6 +140,9 @@ impl Config {
             retry_base: Duration::from_millis(number(env, "JOB_RETRY_BASE_MS", 500, 0, MAX_MS)?),
             doors: http.threads,
             shards: optional(env, "SHARDS", 1, MAX_THREADS)?,
+            data_dir: env.get("DATA_DIR").unwrap_or("./data").into(),
+            journal_sync: journal_sync(env, &mut notes)?,
+            segment_bytes: number(env, "JOURNAL_SEGMENT_BYTES", 64 << 20, 1 << 20, 1 << 30)?,
             settled_kept: number(env, "SETTLED_KEPT", 1_000_000, 0, 100_000_000)?,
         };
         let unused: Vec<&str> = WITHOUT_EFFECT.into_iter().filter(|name| env.get(name).is_some()).collect();
@@ -253,6 +256,21 @@ fn storage(env: &Env) -> Result<StoragePolicy, ConfigError> {
             "is never, but SKIP_STORAGE_CHECK=true asks for a deposit in front of every transfer: unset one of them",
         )),
         (Some(other), _) => Err(ConfigError::new("STORAGE_DEPOSIT", format!("is {other:?}; it must be auto or never"))),
+    }
+}
+
+fn journal_sync(env: &Env, notes: &mut Vec<String>) -> Result<bool, ConfigError> {
+    match env.get("JOURNAL_SYNC").unwrap_or("always") {
+        "always" => Ok(true),
+        "off" => {
+            notes.push(
+                "JOURNAL_SYNC=off: records are not synced to disk. A power loss may lose transfers or pay them twice. \
+                 This is for measuring only"
+                    .into(),
+            );
+            Ok(false)
+        }
+        other => Err(ConfigError::new("JOURNAL_SYNC", format!("is {other:?}; it must be always or off"))),
     }
 }
 

@@ -43,6 +43,10 @@ pub(crate) async fn send_ft(service: &Service, request: Request<Incoming>) -> An
         () = tokio::time::sleep(service.http().request_timeout) => false,
         () = service.closing() => false,
     };
+    if !in_time {
+        // A 202 promises that the transfers are not forgotten.
+        ticket.durable().await;
+    }
     let jobs: Vec<Option<Job>> = ticket.ids().iter().map(|id| engine.job(*id)).collect();
     let settled = |job: &Option<Job>| job.as_ref().is_some_and(|job| job.status.is_settled());
     let forgotten = jobs.iter().any(Option::is_none);

@@ -115,7 +115,8 @@ pub fn recover(records: Vec<(u16, Record)>) -> Result<Recovered, Contradiction> 
         if let Record::Begin { life, .. } = record {
             lives.insert(shard, life);
         }
-        let life = lives.get(&shard).copied().unwrap_or_default();
+        // Records before a shard's first beginning are what deleted segments have left of older accounts.
+        let Some(&life) = lives.get(&shard) else { continue };
         if life >= plan.first_life && index >= plan.starts.get(&(life, shard)).copied().unwrap_or_default() {
             replay.read(record)?;
         }
@@ -140,6 +141,7 @@ impl Plan {
         let mut now: HashMap<u16, (u64, Option<usize>)> = HashMap::default();
         let mut complete: HashMap<u64, HashSet<u16>> = HashMap::default();
         let mut chain = None;
+        let mut beheaded = None;
         for (index, (shard, record)) in records.iter().enumerate() {
             match record {
                 Record::Begin { life, genesis, .. } => {
@@ -153,12 +155,17 @@ impl Plan {
                     now.insert(*shard, (*life, Some(index)));
                 }
                 Record::End => {
-                    let Some((life, begin)) = now.get_mut(shard) else { return Err(headless(*shard)) };
+                    let Some((life, begin)) = now.get_mut(shard) else {
+                        beheaded.get_or_insert(*shard);
+                        continue;
+                    };
                     let Some(begin) = begin.take() else { return Err(headless(*shard)) };
                     plan.starts.insert((*life, *shard), begin);
                     complete.entry(*life).or_default().insert(*shard);
                 }
-                _ if !now.contains_key(shard) => return Err(headless(*shard)),
+                _ if !now.contains_key(shard) => {
+                    beheaded.get_or_insert(*shard);
+                }
                 _ => {}
             }
         }
@@ -170,7 +177,11 @@ impl Plan {
                 plan.first_life = *life;
             }
         }
-        Ok(plan)
+        // Segments are deleted only when a whole life stands without them.
+        match beheaded {
+            Some(shard) if plan.first_life == 0 => Err(headless(shard)),
+            _ => Ok(plan),
+        }
     }
 }
 
@@ -433,8 +444,12 @@ mod tests {
             assert_eq!(ids, if paid { vec![2] } else { vec![1, 2] }, "cut {cut}");
             assert_eq!(recovered.attempts.len(), usize::from(!paid), "cut {cut}");
         }
-        // Complete, it stands alone: the segments of life 1 may go.
-        let recovered = recover(all[5..].to_vec()).unwrap();
-        assert_eq!((recovered.life, recovered.transfers.len()), (2, 1));
+        // Complete, it stands alone: the segments of life 1 may go, all of them or some.
+        for cut in 1..=5 {
+            let recovered = recover(all[cut..].to_vec()).unwrap();
+            assert_eq!((recovered.life, recovered.transfers.len()), (2, 1), "from {cut}");
+        }
+        // Incomplete, it does not.
+        assert!(recover(all[1..all.len() - 1].to_vec()).is_err());
     }
 }

@@ -48,8 +48,8 @@ impl Log {
         }
         let segments = segments(&*disk)?;
         let (found, mut replay) = Found::read(&*disk, &segments)?;
-        // From here on, files are changed.
-        found.tidy(&*disk)?;
+        // From here on, files are changed. The names first: the last life may have died before it had synced them.
+        disk.sync_directory().map_err(|error| JournalError::disk(&*disk, "sync the directory", "", error))?;
         found.last.as_ref().map_or(Ok(()), |last| last.write(&*disk))?;
         let journal = found.journal.unwrap_or(name);
         let (header, position) = if let Some(tail) = &found.tail {
@@ -202,8 +202,6 @@ struct Found {
     tail: Option<Tail>,
     /// The segment after the tail, if it is there and empty.
     ready: Option<Header>,
-    /// Segments after the tail that hold remains, or are too many.
-    useless: Vec<u64>,
 }
 
 struct Group {
@@ -252,7 +250,8 @@ impl Found {
                         return Err(damaged(disk, header.number, end, number, offset));
                     }
                     Rest::Clean if number == tail.header.number + 1 => found.ready = Some(header),
-                    Rest::Clean | Rest::Torn(_) => found.useless.push(number),
+                    // Of no use; made anew when it is needed.
+                    Rest::Clean | Rest::Torn(_) => {}
                 },
             }
         }
@@ -289,20 +288,6 @@ impl Found {
         };
         self.tail = Some(Tail { header: *header, end, until });
         Ok(())
-    }
-
-    /// Deletes what is of no use: half-made segments, and what lies after the tail.
-    fn tidy(&self, disk: &dyn Disk) -> Result<(), JournalError> {
-        let names = disk.list().map_err(|error| JournalError::disk(disk, "list", "", error))?;
-        let unfinished = names
-            .into_iter()
-            .filter(|name| name.strip_suffix(UNFINISHED).is_some_and(|name| segment_number(name).is_some()));
-        let useless = self.useless.iter().rev().map(|number| segment_name(*number));
-        for name in unfinished.chain(useless) {
-            disk.remove(&name).map_err(|error| JournalError::disk(disk, "delete", &name, error))?;
-        }
-        // Also what the last life created: it may have died before its own sync.
-        disk.sync_directory().map_err(|error| JournalError::disk(disk, "sync the directory", "", error))
     }
 }
 

@@ -29,9 +29,6 @@ impl<'a> Iterator for Frames<'a> {
         }
         let start = self.end;
         let frame = self.seal.read(self.segment, start)?;
-        if frame.group != start && frame.group != self.group {
-            return None;
-        }
         self.end = frame.end;
         self.group = frame.group;
         if frame.shard == END_OF_SEGMENT {

@@ -1,5 +1,6 @@
 //! The engine against an embedded sandbox: what it refuses to start with, what it lands, how it drains.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+mod restart;
 mod start;
 mod transfers;
 
@@ -8,19 +9,33 @@ use std::time::Duration;
 use keyshard_engine::{Config, Level, StoragePolicy, rpc};
 use keyshard_sandbox::{Config as SandboxConfig, Sandbox};
 
-/// A quick sandbox.
-fn sandbox(keys: usize) -> Sandbox {
-    Sandbox::start(SandboxConfig { block_ms: 100, keys, ..SandboxConfig::default() }).unwrap()
+/// A quick sandbox, and a directory for the engine's journal.
+struct Node {
+    sandbox: Sandbox,
+    data: tempfile::TempDir,
+}
+
+impl std::ops::Deref for Node {
+    type Target = Sandbox;
+
+    fn deref(&self) -> &Sandbox {
+        &self.sandbox
+    }
+}
+
+fn sandbox(keys: usize) -> Node {
+    let sandbox = Sandbox::start(SandboxConfig { block_ms: 100, keys, ..SandboxConfig::default() }).unwrap();
+    Node { sandbox, data: tempfile::tempdir().unwrap() }
 }
 
 /// An engine configuration for its account, keys and token.
-fn config(sandbox: &Sandbox) -> Config {
-    let credentials = sandbox.credentials();
+fn config(node: &Node) -> Config {
+    let credentials = node.credentials();
     Config {
         account: credentials.account.parse().unwrap(),
         token: credentials.ft.parse().unwrap(),
         keys: credentials.keys.iter().map(|key| key.parse().unwrap()).collect(),
-        rpc: rpc::Config::new(vec![rpc::Endpoint::new(&sandbox.rpc_url()).unwrap()]),
+        rpc: rpc::Config::new(vec![rpc::Endpoint::new(&node.rpc_url()).unwrap()]),
         wait_until: Level::Final,
         storage: StoragePolicy::Auto,
         storage_deposit: None,
@@ -33,6 +48,9 @@ fn config(sandbox: &Sandbox) -> Config {
         retry_base: Duration::from_millis(100),
         doors: 2,
         shards: Some(2),
+        data_dir: node.data.path().into(),
+        journal_sync: true,
+        segment_bytes: 1 << 20,
         settled_kept: 100_000,
     }
 }

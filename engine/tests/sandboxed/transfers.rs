@@ -1,22 +1,20 @@
 //! Transfers through a door, and what the chain says of them.
 use std::time::Duration;
 
+use crate::{Node, config, sandbox};
 use keyshard_engine::{Door, Engine, JobStatus, NewTransfer, Refused, Ticket, rpc};
-use keyshard_sandbox::Sandbox;
 
-use crate::{config, sandbox};
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-const PATIENCE: Duration = Duration::from_mins(1);
-
-fn transfer(receiver: &str, amount: u128) -> NewTransfer {
+pub(crate) fn transfer(receiver: &str, amount: u128) -> NewTransfer {
     NewTransfer { receiver: receiver.parse().unwrap(), amount, memo: None }
 }
 
-async fn answerable(ticket: &Ticket) {
+pub(crate) async fn answerable(ticket: &Ticket) {
     tokio::time::timeout(PATIENCE, ticket.answerable()).await.expect("an answer in time");
 }
 
-async fn balance(sandbox: &Sandbox, account: &str) -> u128 {
+pub(crate) async fn balance(sandbox: &Node, account: &str) -> u128 {
     let client = rpc::Client::new(config(sandbox).rpc).unwrap();
     let args = format!(r#"{{"account_id":"{account}"}}"#);
     let answer = client
@@ -26,7 +24,7 @@ async fn balance(sandbox: &Sandbox, account: &str) -> u128 {
     serde_json::from_slice::<String>(&answer.value.result).unwrap().parse().unwrap()
 }
 
-async fn start(sandbox: &Sandbox) -> (Engine, Vec<Door>) {
+async fn start(sandbox: &Node) -> (Engine, Vec<Door>) {
     Engine::start(config(sandbox)).await.unwrap()
 }
 

@@ -75,6 +75,22 @@ fn zeros_before_a_good_record_are_damage_too() {
 }
 
 #[test]
+fn a_good_record_of_any_size_is_found_behind_damage() {
+    for size in 0..1100 {
+        let disk = FakeDisk::default();
+        let (mut log, _) = open(&disk).unwrap();
+        commit(&mut log, &[(0, 1, 60)]).unwrap();
+        commit(&mut log, &[(0, 2, size)]).unwrap();
+        assert!(matches!(refused(&flipped(&disk, "00000001.log", 4190 * 8)), JournalError::Damaged { .. }), "{size}");
+        let copy = disk.copy();
+        let mut bytes = copy.get("00000001.log");
+        bytes[4096..4200].fill(0);
+        copy.put("00000001.log", bytes);
+        assert!(matches!(refused(&copy), JournalError::Damaged { offset: 4096, good_offset: 4200, .. }), "{size}");
+    }
+}
+
+#[test]
 fn damage_is_seen_across_segments() {
     let disk = FakeDisk::default();
     let (mut log, _) = open(&disk).unwrap();

@@ -87,8 +87,8 @@ fn a_disk_still_full_when_the_next_segment_is_needed_ends_it_and_keeps_what_is_d
     assert!(error.contains("cannot create fake/00000002.log") && error.contains("make room"), "{error}");
     assert!(matches!(log.commit(), Err(JournalError::Ended)));
     drop(log);
-    let disk = disk.after_power_failure(|_| false);
     assert_eq!(disk.contents().len(), 1, "the half-made segment does not take what room there is");
+    let disk = disk.after_power_failure(|_| false);
     let (mut log, replay) = open(&disk).unwrap();
     assert_eq!((names(&replay.entries), log.segment()), (vec![(0, 1)], 2));
     commit(&mut log, &[(0, 2, 3000)]).unwrap();
@@ -101,10 +101,15 @@ fn a_disk_that_fails_while_the_journal_opens() {
     assert!(matches!(open(&fresh).err(), Some(JournalError::Disk { action: "create", .. })));
     assert!(open(&fresh).is_ok());
 
+    // The name of the first segment is in the cache, and may not be on the disk.
     let disk = FakeDisk::default();
+    disk.faults(Faults { sync_directory: Some(EIO), ..Faults::default() });
+    assert!(open(&disk).is_err());
     let (mut log, _) = open(&disk).unwrap();
     commit(&mut log, &[(0, 1, 10)]).unwrap();
     drop(log);
+    assert_eq!(open(&disk.after_power_failure(|_| false)).unwrap().1.entries.len(), 1);
+
     for faults in [Faults { write: Some(EIO), ..Faults::default() }, Faults { sync: Some(EIO), ..Faults::default() }] {
         disk.faults(faults);
         assert!(matches!(open(&disk).err(), Some(JournalError::Disk { .. })));

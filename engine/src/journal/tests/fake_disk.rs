@@ -45,6 +45,7 @@ pub(super) struct Faults {
     pub(super) sync: Option<i32>,
     pub(super) create: Option<i32>,
     pub(super) remove: Option<i32>,
+    pub(super) sync_directory: Option<i32>,
 }
 
 pub(super) const ENOSPC: i32 = 28;
@@ -201,6 +202,7 @@ impl Disk for FakeDisk {
 
     fn sync_directory(&self) -> io::Result<()> {
         let mut state = self.state();
+        fail(&mut state.faults.sync_directory)?;
         state.durable_names = state.names.clone();
         self.0.changed.notify_all();
         Ok(())

@@ -1,4 +1,6 @@
 //! What was committed comes back, in order, over any number of segments, shards and lives.
+use std::sync::atomic::Ordering;
+
 use super::*;
 use crate::journal::{Journal, abort};
 
@@ -125,13 +127,27 @@ fn shards_on_their_own_threads_lose_nothing() {
 #[test]
 fn what_was_appended_before_the_end_is_still_written() {
     let disk = FakeDisk::default();
-    let (mut journal, _) = Journal::open_on(Arc::new(disk.clone()), SMALL).unwrap();
+    let options = Options { segment_bytes: 32 * 1024 * 1024, ..SMALL };
+    let (mut journal, _) = Journal::open_on(Arc::new(disk.clone()), options).unwrap();
     let mut appenders = journal.start(vec![Bell::default()], abort()).unwrap();
-    // No flush: only the end wakes the thread for it.
-    appenders[0].append(1, &record(0, 1, 10)).unwrap();
-    drop(journal);
-    assert_eq!(appenders[0].durable(), 1);
-    assert_eq!(open(&disk.after_power_failure(|_| false)).unwrap().1.entries.len(), 1);
+    disk.hold_syncs();
+    appenders[0].append(1, &record(0, 1, 1_000_000)).unwrap();
+    appenders[0].flush();
+    disk.wait_for_syncs(1);
+    // More than one group, and no flush: only the end wakes the thread for it.
+    for lsn in 2..=7 {
+        appenders[0].append(lsn, &record(0, lsn, 1_000_000)).unwrap();
+    }
+    let shared = journal.shared.clone();
+    let end = std::thread::spawn(move || drop(journal));
+    while !shared.stop.load(Ordering::Acquire) {
+        std::thread::yield_now();
+    }
+    disk.release_syncs();
+    end.join().unwrap();
+    assert_eq!(appenders[0].durable(), 7);
+    let (_, replay) = Log::open(Arc::new(disk.after_power_failure(|_| false)), options).unwrap();
+    assert_eq!(replay.entries.len(), 7);
 }
 
 #[test]
