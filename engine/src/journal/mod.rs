@@ -212,7 +212,12 @@ impl Journal {
         let mut forgotten = 0;
         for number in log::segments(disk)?.into_iter().filter(|number| *number < segment) {
             let name = format::segment_name(number);
-            disk.remove(&name).map_err(|error| JournalError::disk(disk, "delete", &name, error))?;
+            match disk.remove(&name) {
+                Ok(()) => {}
+                // Another thread was faster.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(JournalError::disk(disk, "delete", &name, error)),
+            }
             disk.sync_directory().map_err(|error| JournalError::disk(disk, "sync the directory of", &name, error))?;
             forgotten += 1;
         }

@@ -50,6 +50,7 @@ pub(super) struct Faults {
 
 pub(super) const ENOSPC: i32 = 28;
 pub(super) const EIO: i32 = 5;
+pub(super) const ENOENT: i32 = 2;
 
 impl FakeDisk {
     /// After a power failure: of what was not synced, the bytes at those offsets of their file that `survives` says.
