@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -55,9 +55,9 @@ pub(crate) struct Faults {
     pub(crate) ways: Vec<Way>,
     /// The node never gets these; their connection closes.
     pub(crate) lose_requests: f64,
-    /// These begin a burst of [`Faults::burst`] requests that are answered 429 with `Retry-After: 1`.
+    /// With these, refusals begin: for [`Faults::burst`] everything is answered 429 with `Retry-After: 1`.
     pub(crate) throttle: f64,
-    pub(crate) burst: usize,
+    pub(crate) burst: Duration,
     /// The answers to these are held back for [`Faults::delay`].
     pub(crate) delay_answers: f64,
     pub(crate) delay: Duration,
@@ -98,8 +98,8 @@ struct State {
     counts: BTreeMap<String, Counts>,
     /// How many answers of a method have been taken, to take turns.
     turns: BTreeMap<String, usize>,
-    /// Requests left of a burst of refusals.
-    burst: usize,
+    /// Until when everything is refused.
+    refusing: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -123,7 +123,7 @@ impl Proxy {
             random: Random::new(seed),
             counts: BTreeMap::new(),
             turns: BTreeMap::new(),
-            burst: 0,
+            refusing: None,
         };
         let shared = Arc::new(Shared { node: node.into(), client, state: Mutex::new(state) });
         let (open, gate) = watch::channel(true);
@@ -257,10 +257,9 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
 impl Shared {
     fn plan(&self, method: &str) -> Plan {
         let mut state = self.state.lock().unwrap();
-        let State { faults, random, counts, turns, burst } = &mut *state;
+        let State { faults, random, counts, turns, refusing } = &mut *state;
         counts.entry(method.to_owned()).or_default().requests += 1;
-        if *burst > 0 {
-            *burst -= 1;
+        if refusing.is_some_and(|until| Instant::now() < until) {
             return Plan::Throttle;
         }
         if random.chance(faults.lose_answers) && !faults.ways.is_empty() {
@@ -270,7 +269,7 @@ impl Shared {
         } else if random.chance(faults.lose_requests) {
             Plan::LoseRequest
         } else if random.chance(faults.throttle) {
-            *burst = faults.burst.saturating_sub(1);
+            *refusing = Some(Instant::now() + faults.burst);
             Plan::Throttle
         } else if random.chance(faults.delay_answers) {
             Plan::Delay(faults.delay)
@@ -400,11 +399,13 @@ mod tests {
 
         proxy.set(Faults { lose_requests: 1.0, ..Faults::default() });
         assert!(ask(&client, &url).await.unwrap_err().is_request());
-        proxy.set(Faults { throttle: 1.0, burst: 2, ..Faults::default() });
+        proxy.set(Faults { throttle: 1.0, burst: Duration::from_mins(1), ..Faults::default() });
         assert_eq!(ask(&client, &url).await.unwrap().0, 429);
-        proxy.set(Faults { delay_answers: 1.0, delay: Duration::from_millis(200), ..Faults::default() });
+        proxy.set(Faults::default());
         assert_eq!(ask(&client, &url).await.unwrap().0, 429, "the burst goes on");
-        let asked = std::time::Instant::now();
+        proxy.shared.state.lock().unwrap().refusing = None;
+        proxy.set(Faults { delay_answers: 1.0, delay: Duration::from_millis(200), ..Faults::default() });
+        let asked = Instant::now();
         assert_eq!(ask(&client, &url).await.unwrap().0, 200);
         assert!(asked.elapsed() >= Duration::from_millis(200));
 
