@@ -48,6 +48,7 @@ async fn all_faults_at_once() {
         burst: Duration::from_millis(500),
         delay_answers: 0.05,
         delay: Duration::from_millis(1_500),
+        pretend_registered: false,
     });
     let sent = stage.load(100, 5).await;
     assert_all_accepted(&sent);

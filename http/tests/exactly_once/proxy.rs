@@ -18,7 +18,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::watch,
@@ -61,6 +61,8 @@ pub(crate) struct Faults {
     /// The answers to these are held back for [`Faults::delay`].
     pub(crate) delay_answers: f64,
     pub(crate) delay: Duration,
+    /// The node says of every account that it is registered with the token, as if it had been until just now.
+    pub(crate) pretend_registered: bool,
 }
 
 /// What was done to the requests of one JSON-RPC method.
@@ -109,6 +111,7 @@ enum Plan {
     LoseRequest,
     Throttle,
     Delay(Duration),
+    Pretend,
 }
 
 impl Proxy {
@@ -207,10 +210,16 @@ async fn accept(shared: &Arc<Shared>, listener: &TcpListener, connections: &mut 
 
 async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Reply>, io::Error> {
     let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
-    let method = serde_json::from_slice::<Value>(&body).ok();
-    let method = method.as_ref().and_then(|body| body["method"].as_str()).unwrap_or("other").to_owned();
-    match shared.plan(&method) {
+    let question: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let method = question["method"].as_str().unwrap_or("other").to_owned();
+    match shared.plan(&method, &question) {
         Plan::Pass => Ok(reply(shared.forward(body).await?)),
+        Plan::Pretend => {
+            let (status, answer) = shared.forward(body).await?;
+            let mut answer: Value = serde_json::from_slice(&answer)?;
+            answer["result"]["result"] = json!(br#"{"total":"1","available":"0"}"#.to_vec());
+            Ok(reply((status, answer.to_string().into())))
+        }
         Plan::Delay(delay) => {
             let answer = shared.forward(body).await?;
             tokio::time::sleep(delay).await;
@@ -255,7 +264,7 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
 }
 
 impl Shared {
-    fn plan(&self, method: &str) -> Plan {
+    fn plan(&self, method: &str, question: &Value) -> Plan {
         let mut state = self.state.lock().unwrap();
         let State { faults, random, counts, turns, refusing } = &mut *state;
         counts.entry(method.to_owned()).or_default().requests += 1;
@@ -273,6 +282,8 @@ impl Shared {
             Plan::Throttle
         } else if random.chance(faults.delay_answers) {
             Plan::Delay(faults.delay)
+        } else if faults.pretend_registered && question["params"]["method_name"] == "storage_balance_of" {
+            Plan::Pretend
         } else {
             Plan::Pass
         }
@@ -357,7 +368,6 @@ impl Body for Reply {
 #[cfg(test)]
 mod tests {
     use keyshard_sandbox::Sandbox;
-    use serde_json::json;
 
     use super::*;
 
