@@ -33,7 +33,7 @@ async fn poison_shows_on_chain() {
 async fn poison(name: &'static str, unforeseen: bool) -> Report {
     // Each bad transfer takes the time of a failure at finality: shorter blocks keep that short.
     let chain = Config { block_ms: if unforeseen { 200 } else { 600 }, ..Config::default() };
-    let setup = Setup { chain, proxied: unforeseen, settings: &[("STORAGE_DEPOSIT", "never")], ..Setup::default() };
+    let setup = Setup { chain, proxied: unforeseen, settings: &[("STORAGE_DEPOSIT", "never")] };
     let mut stage = Stage::start(name, setup).await;
     if let Some(proxy) = &stage.proxy {
         proxy.set(Faults { pretend_registered: true, ..Faults::default() });
