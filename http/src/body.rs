@@ -9,7 +9,7 @@ use crate::service::Service;
 
 /// Largest body, as in the Node service.
 pub(crate) const MAX_BYTES: usize = 10 * 1024 * 1024;
-/// Of a body that is too large, this much more is read and thrown away, so that an honest client gets to see its 413
+/// Of a body that is too large, up to this much beyond the limit is read and thrown away, so that an honest client gets to see its 413
 /// instead of a reset connection.
 const MAX_DISCARDED: usize = 8 * 1024 * 1024;
 /// Most bytes of larger bodies in memory at once, over all threads: about 25 of the largest, each of which takes a few
@@ -50,7 +50,7 @@ async fn collect(service: &Service, mut body: Incoming) -> Result<Body<'_>, Body
         return Err(BodyError::TooLarge);
     }
     if declared > MAX_BYTES {
-        return Err(discard(body, 0).await);
+        return Err(discard(body, MAX_BYTES + MAX_DISCARDED).await);
     }
     // Counted as they arrive: a promise of bytes costs a client nothing, so it must not take anybody's place.
     let mut reserved = Reserved { budget: &service.shared.body_bytes, bytes: 0 };
@@ -61,7 +61,7 @@ async fn collect(service: &Service, mut body: Incoming) -> Result<Body<'_>, Body
         let length = first.len() + rest.len() + data.len();
         if length > MAX_BYTES {
             drop((first, rest, reserved));
-            return Err(discard(body, length - MAX_BYTES).await);
+            return Err(discard(body, MAX_DISCARDED).await);
         }
         reserved.grow_to(length)?;
         if first.is_empty() && rest.is_empty() {
@@ -77,11 +77,12 @@ async fn collect(service: &Service, mut body: Incoming) -> Result<Body<'_>, Body
     Ok(Body { bytes, _reserved: reserved })
 }
 
-/// Reads on without keeping anything, for a while.
-async fn discard(mut body: Incoming, mut discarded: usize) -> BodyError {
+/// Reads on without keeping anything, up to so many bytes.
+async fn discard(mut body: Incoming, limit: usize) -> BodyError {
+    let mut discarded = 0;
     while let Some(Ok(frame)) = body.frame().await {
         discarded += frame.data_ref().map_or(0, Bytes::len);
-        if discarded > MAX_DISCARDED {
+        if discarded > limit {
             break;
         }
     }

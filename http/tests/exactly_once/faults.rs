@@ -45,9 +45,10 @@ async fn all_faults_at_once() {
         ways: WAYS.to_vec(),
         lose_requests: 0.05,
         throttle: 0.005,
-        burst: 5,
+        burst: Duration::from_millis(500),
         delay_answers: 0.05,
         delay: Duration::from_millis(1_500),
+        pretend_registered: false,
     });
     let sent = stage.load(100, 5).await;
     assert_all_accepted(&sent);

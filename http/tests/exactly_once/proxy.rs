@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::watch,
@@ -55,12 +55,14 @@ pub(crate) struct Faults {
     pub(crate) ways: Vec<Way>,
     /// The node never gets these; their connection closes.
     pub(crate) lose_requests: f64,
-    /// These begin a burst of [`Faults::burst`] requests that are answered 429 with `Retry-After: 1`.
+    /// With these, refusals begin: for [`Faults::burst`] everything is answered 429 with `Retry-After: 1`.
     pub(crate) throttle: f64,
-    pub(crate) burst: usize,
+    pub(crate) burst: Duration,
     /// The answers to these are held back for [`Faults::delay`].
     pub(crate) delay_answers: f64,
     pub(crate) delay: Duration,
+    /// The node says of every account that it is registered with the token, as if it had been until just now.
+    pub(crate) pretend_registered: bool,
 }
 
 /// What was done to the requests of one JSON-RPC method.
@@ -98,8 +100,8 @@ struct State {
     counts: BTreeMap<String, Counts>,
     /// How many answers of a method have been taken, to take turns.
     turns: BTreeMap<String, usize>,
-    /// Requests left of a burst of refusals.
-    burst: usize,
+    /// Until when everything is refused.
+    refusing: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +111,7 @@ enum Plan {
     LoseRequest,
     Throttle,
     Delay(Duration),
+    Pretend,
 }
 
 impl Proxy {
@@ -123,7 +126,7 @@ impl Proxy {
             random: Random::new(seed),
             counts: BTreeMap::new(),
             turns: BTreeMap::new(),
-            burst: 0,
+            refusing: None,
         };
         let shared = Arc::new(Shared { node: node.into(), client, state: Mutex::new(state) });
         let (open, gate) = watch::channel(true);
@@ -207,10 +210,16 @@ async fn accept(shared: &Arc<Shared>, listener: &TcpListener, connections: &mut 
 
 async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Reply>, io::Error> {
     let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
-    let method = serde_json::from_slice::<Value>(&body).ok();
-    let method = method.as_ref().and_then(|body| body["method"].as_str()).unwrap_or("other").to_owned();
-    match shared.plan(&method) {
+    let question: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let method = question["method"].as_str().unwrap_or("other").to_owned();
+    match shared.plan(&method, &question) {
         Plan::Pass => Ok(reply(shared.forward(body).await?)),
+        Plan::Pretend => {
+            let (status, answer) = shared.forward(body).await?;
+            let mut answer: Value = serde_json::from_slice(&answer)?;
+            answer["result"]["result"] = json!(br#"{"total":"1","available":"0"}"#.to_vec());
+            Ok(reply((status, answer.to_string().into())))
+        }
         Plan::Delay(delay) => {
             let answer = shared.forward(body).await?;
             tokio::time::sleep(delay).await;
@@ -255,12 +264,11 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
 }
 
 impl Shared {
-    fn plan(&self, method: &str) -> Plan {
+    fn plan(&self, method: &str, question: &Value) -> Plan {
         let mut state = self.state.lock().unwrap();
-        let State { faults, random, counts, turns, burst } = &mut *state;
+        let State { faults, random, counts, turns, refusing } = &mut *state;
         counts.entry(method.to_owned()).or_default().requests += 1;
-        if *burst > 0 {
-            *burst -= 1;
+        if refusing.is_some_and(|until| Instant::now() < until) {
             return Plan::Throttle;
         }
         if random.chance(faults.lose_answers) && !faults.ways.is_empty() {
@@ -270,10 +278,12 @@ impl Shared {
         } else if random.chance(faults.lose_requests) {
             Plan::LoseRequest
         } else if random.chance(faults.throttle) {
-            *burst = faults.burst.saturating_sub(1);
+            *refusing = Some(Instant::now() + faults.burst);
             Plan::Throttle
         } else if random.chance(faults.delay_answers) {
             Plan::Delay(faults.delay)
+        } else if faults.pretend_registered && question["params"]["method_name"] == "storage_balance_of" {
+            Plan::Pretend
         } else {
             Plan::Pass
         }
@@ -358,7 +368,6 @@ impl Body for Reply {
 #[cfg(test)]
 mod tests {
     use keyshard_sandbox::Sandbox;
-    use serde_json::json;
 
     use super::*;
 
@@ -400,11 +409,13 @@ mod tests {
 
         proxy.set(Faults { lose_requests: 1.0, ..Faults::default() });
         assert!(ask(&client, &url).await.unwrap_err().is_request());
-        proxy.set(Faults { throttle: 1.0, burst: 2, ..Faults::default() });
+        proxy.set(Faults { throttle: 1.0, burst: Duration::from_mins(1), ..Faults::default() });
         assert_eq!(ask(&client, &url).await.unwrap().0, 429);
-        proxy.set(Faults { delay_answers: 1.0, delay: Duration::from_millis(200), ..Faults::default() });
+        proxy.set(Faults::default());
         assert_eq!(ask(&client, &url).await.unwrap().0, 429, "the burst goes on");
-        let asked = std::time::Instant::now();
+        proxy.shared.state.lock().unwrap().refusing = None;
+        proxy.set(Faults { delay_answers: 1.0, delay: Duration::from_millis(200), ..Faults::default() });
+        let asked = Instant::now();
         assert_eq!(ask(&client, &url).await.unwrap().0, 200);
         assert!(asked.elapsed() >= Duration::from_millis(200));
 

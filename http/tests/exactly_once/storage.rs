@@ -6,9 +6,10 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::{
-    audit::{Told, Transfer},
+    audit::{Report, Told, Transfer},
     load::{self, Outcome},
     loads::summary,
+    proxy::Faults,
     stage::{Setup, Stage},
 };
 
@@ -19,8 +20,24 @@ fn is_bad(transfer: &Transfer) -> bool {
 /// With deposits off, unregistered receivers fail, and only they.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn poison_batch() {
-    let setup = Setup { settings: &[("STORAGE_DEPOSIT", "never")], ..Setup::default() };
-    let mut stage = Stage::start("poison_batch", setup).await;
+    poison("poison_batch", false).await;
+}
+
+/// The same where it shows only on chain: a transaction with a bad transfer fails as a whole, and its good ones go again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn poison_shows_on_chain() {
+    let report = poison("poison_shows_on_chain", true).await;
+    assert!(report.failed_transactions > 0, "{report}");
+}
+
+async fn poison(name: &'static str, unforeseen: bool) -> Report {
+    // Each bad transfer takes the time of a failure at finality: shorter blocks keep that short.
+    let chain = Config { block_ms: if unforeseen { 200 } else { 600 }, ..Config::default() };
+    let setup = Setup { chain, proxied: unforeseen, settings: &[("STORAGE_DEPOSIT", "never")] };
+    let mut stage = Stage::start(name, setup).await;
+    if let Some(proxy) = &stage.proxy {
+        proxy.set(Faults { pretend_registered: true, ..Faults::default() });
+    }
     // Twenty batches of ten: every third has no bad one, the others up to four, in random places.
     let mut requests: Vec<Vec<Transfer>> = stage.transfers(200).chunks(10).map(<[_]>::to_vec).collect();
     let mut names = 0;
@@ -55,10 +72,11 @@ async fn poison_batch() {
         assert_eq!(claim.told == Told::Failed, is_bad(&claim.transfer), "{claim:?}");
     }
     let report = stage.judge(&claims).await;
-    summary("poison_batch", &sent, &report);
+    summary(name, &sent, &report);
     let bad = claims.iter().filter(|claim| is_bad(&claim.transfer)).count();
     assert!(bad >= 13, "{bad}");
     assert_eq!(report.landed, claims.len() - bad);
+    report
 }
 
 /// By default, new receivers are registered in front of their first transfer.
