@@ -39,7 +39,9 @@ async fn lost_answers_pay_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_faults_at_once() {
-    let mut stage = Stage::start("all_faults_at_once", Setup { proxied: true, ..Setup::default() }).await;
+    // Small batches: many sends, so that each fault meets some.
+    let setup = Setup { proxied: true, settings: &[("MAX_BATCH_SIZE", "2")], ..Setup::default() };
+    let mut stage = Stage::start("all_faults_at_once", setup).await;
     stage.proxy.as_ref().unwrap().set(Faults {
         lose_answers: 0.05,
         ways: WAYS.to_vec(),
