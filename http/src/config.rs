@@ -13,6 +13,8 @@ const MAX_THREADS: usize = 256;
 const MAX_MS: u64 = 86_400_000;
 /// Most transfers that may be accepted and open: about 1 KiB of memory each.
 const MAX_PENDING: usize = 10_000_000;
+/// Smallest journal segment: every record (4 MiB at most) fits, and rotation stays rare.
+const MIN_SEGMENT_BYTES: usize = 8 << 20;
 /// The Node service's own rule: a backlog of 10 or less was taken for a mistake.
 const MIN_PENDING: usize = 11;
 
@@ -142,7 +144,7 @@ impl Config {
             shards: optional(env, "SHARDS", 1, MAX_THREADS)?,
             data_dir: env.get("DATA_DIR").unwrap_or("./data").into(),
             journal_sync: journal_sync(env, &mut notes)?,
-            segment_bytes: number(env, "JOURNAL_SEGMENT_BYTES", 64 << 20, 1 << 20, 1 << 30)?,
+            segment_bytes: number(env, "JOURNAL_SEGMENT_BYTES", 64 << 20, MIN_SEGMENT_BYTES, 1 << 30)?,
             settled_kept: number(env, "SETTLED_KEPT", 1_000_000, 0, 100_000_000)?,
         };
         let unused: Vec<&str> = WITHOUT_EFFECT.into_iter().filter(|name| env.get(name).is_some()).collect();

@@ -15,6 +15,7 @@ pub(crate) struct Service {
     pub(crate) engine: Engine,
     /// Serves while it lives.
     pub(crate) server: Server,
+    _data: tempfile::TempDir,
 }
 
 impl Service {
@@ -29,7 +30,10 @@ impl Service {
         .unwrap();
         let credentials = sandbox.credentials();
         let keys = credentials.keys.join(",");
+        let data = tempfile::tempdir().unwrap();
         let own = [
+            ("DATA_DIR", data.path().to_str().unwrap()),
+            ("JOURNAL_SEGMENT_BYTES", "8388608"),
             ("NEAR_ENV", "sandbox"),
             ("NODE_URL", credentials.rpc.as_str()),
             ("MASTER_ACCOUNT", credentials.account.as_str()),
@@ -45,7 +49,7 @@ impl Service {
         let (engine, doors) = Engine::start(config.engine).await.unwrap_or_else(|error| panic!("{error}"));
         server.attach(engine.clone(), doors).await;
         let base = format!("http://{}", server.address());
-        Self { base, sandbox, engine, server }
+        Self { base, sandbox, engine, server, _data: data }
     }
 
     /// What an account has, as the chain says it.
