@@ -1,7 +1,7 @@
 //! Start-up: asks the node everything that could go wrong later, and says so now.
 use std::{collections::HashSet, time::Duration};
 
-use keyshard_rpc::{BlockRef, Client, Error, Fate, Permission, Refusal, Route};
+use keyshard_rpc::{Answer, BlockRef, Client, Error, Fate, Permission, Refusal, Route};
 use keyshard_shard::{AccessKey, ChainLimits, CryptoHash, Head, Recovered, Signer, StoragePolicy};
 use near_crypto::SecretKey;
 
@@ -77,19 +77,21 @@ pub(crate) async fn preflight(config: &mut Config) -> Result<Preflight, StartErr
     let (chain_id, genesis) = reach(&client).await?;
 
     let account = config.account.as_str();
-    match client.view_account(Route::Any, BlockRef::Final, account).await {
+    match patiently(async || client.view_account(Route::Any, BlockRef::Final, account).await).await {
         Ok(_) => {}
         Err(Error { fate: Fate::Refused(Refusal::UnknownAccount), .. }) => {
             return Err(StartError::NoAccount { account: config.account.clone(), chain_id });
         }
         Err(error) => return Err(unreachable(&error)),
     }
-    let on_chain = client.view_access_key_list(Route::Any, BlockRef::Final, account).await;
+    let on_chain = patiently(async || client.view_access_key_list(Route::Any, BlockRef::Final, account).await).await;
     let on_chain = on_chain.map_err(|error| unreachable(&error))?.value;
     let keys = match_keys(std::mem::take(&mut config.keys), &on_chain.keys, account, &chain_id)?;
 
-    let limits = client.protocol_config(Route::Any).await.map_err(|error| unreachable(&error))?.value;
-    let block = client.block(Route::Any, BlockRef::Final).await.map_err(|error| unreachable(&error))?.value;
+    let limits = patiently(async || client.protocol_config(Route::Any).await).await;
+    let limits = limits.map_err(|error| unreachable(&error))?.value;
+    let block = patiently(async || client.block(Route::Any, BlockRef::Final).await).await;
+    let block = block.map_err(|error| unreachable(&error))?.value;
     let head = courier::head(&block)
         .ok_or_else(|| StartError::Unreachable(format!("the node's block hash is none: {}", block.hash)))?;
     let (storage, storage_deposit) = check_token(&client, config).await?;
@@ -109,6 +111,21 @@ pub(crate) async fn preflight(config: &mut Config) -> Result<Preflight, StartErr
         storage,
         storage_deposit,
     })
+}
+
+/// Asks again while no answer comes: one lost answer must not keep the service from starting.
+async fn patiently<T>(question: impl AsyncFn() -> Result<Answer<T>, Error>) -> Result<Answer<T>, Error> {
+    let mut tries = 1;
+    loop {
+        match question().await {
+            Err(error) if tries < TRIES && !matches!(error.fate, Fate::Refused(_)) => {
+                tracing::warn!("{error}; trying again");
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            answer => return answer,
+        }
+    }
 }
 
 fn check(config: &Config) -> Result<(), StartError> {
@@ -201,7 +218,8 @@ fn match_keys(
 async fn check_token(client: &Client, config: &Config) -> Result<(StoragePolicy, u128), StartError> {
     let (token, account) = (config.token.as_str(), config.account.as_str());
     let view = async |method: &str, args: String| {
-        client.call_function(Route::Any, BlockRef::Final, token, method, args.as_bytes()).await
+        patiently(async || client.call_function(Route::Any, BlockRef::Final, token, method, args.as_bytes()).await)
+            .await
     };
     let no_token = |why: String| StartError::NoToken { token: config.token.clone(), why };
     match view("ft_balance_of", format!(r#"{{"account_id":"{account}"}}"#)).await {

@@ -12,6 +12,7 @@ mod service;
 mod stage;
 
 mod faults;
+mod kills;
 mod limits;
 mod loads;
 mod storage;

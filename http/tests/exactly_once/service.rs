@@ -22,12 +22,12 @@ pub(crate) struct Service {
 
 impl Service {
     /// Starts it in an empty directory with no environment but this; returns once it accepts transfers.
-    pub(crate) fn start(directory: &Path, environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(directory: &Path, environment: &[(String, String)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_keyshard"))
             .arg("serve")
             .current_dir(directory)
             .env_clear()
-            .envs(environment.iter().copied())
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -64,6 +64,12 @@ impl Service {
     pub(crate) fn terminate(&self) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    }
+
+    /// Kills it: it does not get to do anything more.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Waits for its end, at most this long.

@@ -35,6 +35,7 @@ pub(crate) struct Stage {
     pub(crate) sandbox: Sandbox,
     pub(crate) random: Random,
     directory: PathBuf,
+    environment: Vec<(String, String)>,
     name: &'static str,
     _alone: MutexGuard<'static, ()>,
 }
@@ -70,12 +71,48 @@ impl Stage {
             ("HOST", "127.0.0.1"),
             ("PORT", "0"),
         ];
-        let environment: Vec<_> = own.iter().chain(setup.settings).copied().collect();
+        let environment: Vec<(String, String)> =
+            own.iter().chain(setup.settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         // It waits for the child's lines: not on a thread that the proxy needs.
         let service = tokio::task::block_in_place(|| Service::start(&directory, &environment));
-        Self { service, proxy, auditor, sandbox, random: Random::new(seed), directory, name, _alone: alone }
+        Self {
+            service,
+            proxy,
+            auditor,
+            sandbox,
+            random: Random::new(seed),
+            directory,
+            environment,
+            name,
+            _alone: alone,
+        }
+    }
+
+    /// Kills the service, which gets no chance to do anything, and starts it again where it was.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.service.kill();
+        let (directory, environment) = (&self.directory, &self.environment);
+        self.service = tokio::task::block_in_place(|| Service::start(directory, environment));
+    }
+
+    /// Returns when the service has nothing open any more.
+    pub(crate) async fn idle(&mut self) {
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
+        let deadline = Instant::now() + SETTLING;
+        loop {
+            let answer = client.get(format!("{}/metrics/jobs", self.service.base())).send().await.unwrap();
+            let body: Value = answer.json().await.unwrap();
+            let count = |status: &str| body["counts"][status].as_u64().unwrap_or(0);
+            let open = count("queued") + count("processing") + count("submitted");
+            if open == 0 {
+                break;
+            }
+            assert!(Instant::now() < deadline, "not settled within {SETTLING:?}: {body}");
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+        self.service.assert_sound();
     }
 
     /// Transfers to existing receivers.
