@@ -269,8 +269,13 @@ fn send_until(level: Level) -> SendUntil {
     }
 }
 
+/// An error that is no answer.
 fn lost(error: &Error) -> Reply {
-    Reply::Lost { why: error.to_string().into() }
+    let why = error.to_string().into();
+    match error.fate {
+        RpcFate::NeverLeft => Reply::NotSent { why, retry_after: error.retry_after.unwrap_or_default() },
+        RpcFate::Unknown | RpcFate::Refused(_) => Reply::Lost { why },
+    }
 }
 
 fn reply(answer: Result<Answer<TxStatus>, Error>) -> Reply {

@@ -187,7 +187,18 @@ impl Attempt {
             }
             // Unknown outcome. Sending the same bytes again is safe, and needed: nodes do not retry. A node that has the
             // transaction answers with its status.
-            Reply::Lost { .. } => self.pause(if asked == Ask::Fate { Ask::Fate } else { Ask::Send }, rules),
+            Reply::Lost { .. } => match asked {
+                Ask::Fate => self.pause(Ask::Fate, rules),
+                // It was seen, so asking again is enough; but a node may have lost it, so not for ever.
+                Ask::Status(_) if self.reached.is_some() && self.tries < limits::STATUS_TRIES => {
+                    self.pause(asked, rules)
+                }
+                Ask::Status(_) | Ask::Send => self.pause(Ask::Send, rules),
+            },
+            // Nothing happened, so it does not count as a try.
+            Reply::NotSent { retry_after, .. } => {
+                Next::Pause(retry_after.clamp(limits::BACKOFF_MIN, limits::NOT_SENT_PAUSE_MAX), asked)
+            }
             // Answers to questions that an attempt does not ask.
             Reply::Registration(_) | Reply::TokenBalance(_) | Reply::TokenUnavailable(_) => {
                 self.pause(Ask::Fate, rules)

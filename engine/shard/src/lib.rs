@@ -28,7 +28,7 @@ mod time;
 mod transfer;
 mod tx;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub use attempt::Proof;
 pub use key::AccessKey;
@@ -141,10 +141,17 @@ pub enum Query {
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// No answer that says anything: never sent, timed out, connection lost, 5xx. A transaction may have landed.
+    /// No answer that says anything: timed out, connection lost, 5xx. A transaction may have landed.
     Lost {
         /// For a person.
         why: Box<str>,
+    },
+    /// Certainly nothing left: no node can be reached, or the circuit breakers are open.
+    NotSent {
+        /// For a person.
+        why: Box<str>,
+        /// When it may be worth trying again.
+        retry_after: Duration,
     },
     /// The node refused. It is no proof that the transaction cannot run.
     Refused {

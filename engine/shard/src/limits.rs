@@ -34,6 +34,16 @@ pub const BACKOFF_MIN: Duration = Duration::from_millis(250);
 /// See [`BACKOFF_MIN`]. Short enough that what a node forgets is sent again within a few blocks.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(8);
 
+/// Longest pause after something could not even be sent: nodes are back when their circuit breakers say so, not later.
+pub const NOT_SENT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Lost answers to the status of a transaction that was seen, after which its bytes are sent again.
+pub const STATUS_TRIES: u32 = 3;
+
+/// Parts that the untried rest of a batch is split into once it has been undone before: several bad transfers in one batch
+/// are then found side by side instead of one after the other.
+pub const SPLIT: usize = 4;
+
 /// Pause before the first question about the fate of a refused transaction: finality lags by about two blocks, so an
 /// earlier answer would seldom be a proof.
 pub const FATE_PAUSE: Duration = Duration::from_secs(1);

@@ -72,6 +72,11 @@ impl Registry {
         self.release(account)
     }
 
+    /// The question never left: it does not count.
+    pub(crate) fn not_asked(&mut self) {
+        self.asking -= 1;
+    }
+
     /// No answer.
     pub(crate) fn lost(&mut self, account: &AccountId) -> Lost {
         self.asking -= 1;

@@ -107,6 +107,8 @@ pub struct Shard {
     next_key: usize,
 
     ready: VecDeque<Open>,
+    /// Parts of batches that were undone more than once: each goes by itself.
+    parts: VecDeque<VecDeque<Open>>,
     /// Those that travel alone.
     lone: VecDeque<Open>,
     lone_in_flight: usize,
@@ -156,6 +158,7 @@ impl Shard {
             keys,
             next_key: 0,
             ready: VecDeque::new(),
+            parts: VecDeque::new(),
             lone: VecDeque::new(),
             lone_in_flight: 0,
             later: BTreeMap::new(),
@@ -214,7 +217,8 @@ impl Shard {
 
     /// Numbers for metrics.
     pub fn stats(&self) -> Stats {
-        let queued = self.ready.len() + self.lone.len() + self.later.len();
+        let parts: usize = self.parts.iter().map(VecDeque::len).sum();
+        let queued = self.ready.len() + parts + self.lone.len() + self.later.len();
         Stats { waiting: queued + self.registry.parked(), attempts: self.attempts.len(), ..self.stats }
     }
 

@@ -48,12 +48,14 @@ pub(crate) struct Open {
     pub(crate) since: Instant,
     /// How often an attempt failed on chain and named it.
     pub(crate) blamed: u32,
+    /// How often a batch mate took it down.
+    pub(crate) undone: u32,
     /// It travels without batch mates: it, or its receiver, has failed before.
     pub(crate) alone: bool,
 }
 
 impl Open {
     pub(crate) fn new(transfer: Transfer, now: Instant) -> Self {
-        Self { transfer, accepted_at: now, since: now, blamed: 0, alone: false }
+        Self { transfer, accepted_at: now, since: now, blamed: 0, undone: 0, alone: false }
     }
 }

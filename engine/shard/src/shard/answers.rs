@@ -53,7 +53,7 @@ impl Shard {
             _ => return,
         };
         let (lost, refused) = match &reply {
-            Reply::Lost { why } => (Some(why.clone()), false),
+            Reply::Lost { why } | Reply::NotSent { why, .. } => (Some(why.clone()), false),
             other => (None, matches!(other, Reply::Refused { .. })),
         };
         if lost.is_none() {
@@ -197,8 +197,9 @@ impl Shard {
                 return self.sign_again(now, attempt.transfers, &why);
             }
         };
-        let mut culprit = attempt.transfers.remove(position);
-        self.sign_again(now, attempt.transfers, "a batch mate failed on chain and undid the batch, signing anew");
+        let untried = attempt.transfers.split_off(position + 1);
+        let Some(mut culprit) = attempt.transfers.pop() else { return };
+        self.undone(now, attempt.transfers, untried);
 
         culprit.blamed += 1;
         if blame == Blame::Unregistered {
@@ -218,12 +219,37 @@ impl Shard {
         self.wake(at);
     }
 
+    /// A batch mate failed and took these down. Those before it had run well; those after it were never tried. Once that
+    /// has happened to them before, there are likely more bad ones among the untried: they go in parts, side by side.
+    fn undone(&mut self, now: Instant, mut ran: Vec<Open>, mut untried: Vec<Open>) {
+        let again = untried.iter().any(|open| open.undone > 0);
+        for open in ran.iter_mut().chain(&mut untried) {
+            open.undone += 1;
+        }
+        let why = "a batch mate failed on chain and undid the batch, signing anew";
+        if again {
+            let size = untried.len().div_ceil(limits::SPLIT);
+            self.delayed_transfers(&untried, why);
+            while !untried.is_empty() {
+                let rest = untried.split_off(size.min(untried.len()));
+                self.parts.push_back(std::mem::replace(&mut untried, rest).into());
+            }
+        } else {
+            ran.append(&mut untried);
+        }
+        self.sign_again(now, ran, why);
+    }
+
+    fn delayed_transfers(&mut self, transfers: &[Open], why: &str) {
+        self.tell(transfers.iter().map(|open| open.transfer.id).collect(), News::Delayed { reason: why.into() });
+    }
+
     /// Back to the front of the queue, in their order: they have waited longest.
     pub(super) fn sign_again(&mut self, now: Instant, transfers: Vec<Open>, why: &str) {
         if transfers.is_empty() {
             return;
         }
-        self.tell(transfers.iter().map(|open| open.transfer.id).collect(), News::Delayed { reason: why.into() });
+        self.delayed_transfers(&transfers, why);
         for mut open in transfers.into_iter().rev() {
             open.since = now;
             open.alone |= self.suspects.contains(&open.transfer.receiver);

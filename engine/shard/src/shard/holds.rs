@@ -20,6 +20,11 @@ impl Shard {
             }
             return;
         }
+        if let Reply::NotSent { retry_after, .. } = reply {
+            self.registry.not_asked();
+            let at = now + (*retry_after).clamp(limits::BACKOFF_MIN, limits::NOT_SENT_PAUSE_MAX);
+            return self.set_timer(at, Timer::Registration(account));
+        }
         match self.registry.lost(&account) {
             Lost::Again(times) => {
                 let at = now + limits::backoff(times, self.random());
@@ -59,7 +64,8 @@ impl Shard {
     }
 
     pub(super) fn hold_answered(&mut self, now: Instant, reply: &Reply) {
-        let first = self.ready.front().or(self.lone.front()).map(|open| open.transfer.amount);
+        let queues = [self.parts.front().and_then(|part| part.front()), self.ready.front(), self.lone.front()];
+        let first = queues.into_iter().flatten().next().map(|open| open.transfer.amount);
         let Some(Hold::Token { condition, pause, asking }) = &mut self.hold else {
             return;
         };

@@ -10,10 +10,18 @@ use crate::{
     tx,
 };
 
+/// Where the transfers of a batch come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    Lone,
+    Part,
+    Ready,
+}
+
 impl Shard {
     pub(super) fn close_batches(&mut self, now: Instant) {
         loop {
-            if self.ready.is_empty() && self.lone.is_empty() {
+            if self.ready.is_empty() && self.parts.is_empty() && self.lone.is_empty() {
                 self.budget = None;
                 return;
             }
@@ -23,12 +31,15 @@ impl Shard {
             let Some(head) = self.reference(now) else { return };
             let Some(key) = self.free_key(now) else { return };
             let bounds = self.bounds();
-            let mut single;
-            let (queue, alone) = if self.is_lone_due(now) {
-                single = self.lone.drain(..1).collect();
-                (&mut single, true)
+            let mut taken;
+            let (queue, from) = if self.is_lone_due(now) {
+                taken = self.lone.drain(..1).collect();
+                (&mut taken, From::Lone)
+            } else if let Some(part) = self.parts.pop_front() {
+                taken = part;
+                (&mut taken, From::Part)
             } else if self.is_batch_due(now) {
-                (&mut self.ready, false)
+                (&mut self.ready, From::Ready)
             } else {
                 return;
             };
@@ -39,18 +50,26 @@ impl Shard {
                 StoragePolicy::Auto => registry.is_registered(receiver) != Some(true),
                 StoragePolicy::Never => false,
             });
-            if plan.transfers.is_empty() {
-                if alone {
-                    let open = queue.pop_front();
-                    self.lone.extend(open);
+            // What did not fit goes back to where it came from.
+            match from {
+                From::Lone => {
+                    let left = queue.pop_front();
+                    self.lone.extend(left);
                 }
+                From::Part if !queue.is_empty() => {
+                    let left = std::mem::take(queue);
+                    self.parts.push_front(left);
+                }
+                From::Part | From::Ready => {}
+            }
+            if plan.transfers.is_empty() {
                 self.hold_tokens(now, "the tokens left do not cover the next transfer");
                 return;
             }
             if let Some(budget) = &mut self.budget {
                 *budget -= plan.amount;
             }
-            self.lone_in_flight += usize::from(alone);
+            self.lone_in_flight += usize::from(from == From::Lone);
             let actions = plan.actions(&bounds);
             self.sign(now, key, head, plan, actions);
         }

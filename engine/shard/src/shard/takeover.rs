@@ -55,7 +55,13 @@ impl Shard {
     fn repeat(&mut self, more: &[Open]) {
         let shards = u16::try_from(self.settings.shards).unwrap_or(u16::MAX);
         self.append(Record::Begin { life: self.settings.life, shards, genesis: self.settings.genesis });
-        let queued = self.ready.iter().chain(&self.lone).chain(self.later.values()).chain(self.registry.iter());
+        let queued = self
+            .ready
+            .iter()
+            .chain(self.parts.iter().flatten())
+            .chain(&self.lone)
+            .chain(self.later.values())
+            .chain(self.registry.iter());
         let carried = self.attempts.values().flat_map(|attempt| &attempt.transfers);
         let mut records: Vec<Record> = queued.chain(carried).chain(more).map(accepted).collect();
         records.extend(self.attempts.values().map(|attempt| Record::Signed {

@@ -364,3 +364,70 @@ fn late_and_doubled_replies_are_ignored() {
     bench.land(&again);
     assert!(bench.is_finalized(id));
 }
+
+#[test]
+fn what_could_not_be_sent_is_tried_again_soon_however_often_it_failed() {
+    let (mut bench, id, sent) = one();
+    for _ in 0..30 {
+        let why = "connection refused".into();
+        bench.reply(bench.last().id, Reply::NotSent { why, retry_after: Duration::from_mins(10) });
+        let before = bench.sent.len();
+        bench.pass(limits::NOT_SENT_PAUSE_MAX);
+        assert_eq!(bench.sent.len(), before + 1);
+        bench.head(bench.height + 2);
+    }
+    assert_eq!(bench.last().hash(), sent.hash());
+    bench.land(&bench.last());
+    assert!(bench.is_finalized(id));
+}
+
+#[test]
+fn a_lost_status_is_asked_again_a_few_times_and_then_the_bytes_go_again() {
+    let (mut bench, id, sent) = one();
+    bench.status(sent.id, Level::ExecutedOptimistic, Execution::Success);
+    let mut asked = 0;
+    while bench.sent.len() == 1 {
+        let (ask, query) = bench.queries.last().cloned().unwrap();
+        assert_eq!(query, Query::Status { hash: sent.hash(), wait: Level::Final });
+        asked += 1;
+        bench.lose(ask);
+        bench.pass(10 * SECOND);
+        bench.head(bench.height + 1);
+    }
+    assert_eq!(asked, limits::STATUS_TRIES + 1);
+    assert_eq!(bench.last().hash(), sent.hash());
+    bench.land(&bench.last());
+    assert!(bench.is_finalized(id));
+}
+
+/// Answers everything that is in flight as a chain would on which transfers to these receivers fail.
+fn settle_round(bench: &mut Bench, answered: &mut usize, is_bad: impl Fn(&str) -> bool) {
+    let round: Vec<_> = bench.sent[*answered..].to_vec();
+    *answered = bench.sent.len();
+    for sent in round {
+        match sent.receivers().iter().position(|receiver| is_bad(receiver)) {
+            Some(index) => bench.fail_at(&sent, index as u64, "Smart contract panicked: Balance overflow"),
+            None => bench.land(&sent),
+        }
+    }
+}
+
+#[test]
+fn many_bad_transfers_in_one_batch_are_found_side_by_side() {
+    let mut bench = Bench::new(settings(), 4);
+    let is_bad = |receiver: &str| receiver.contains("bad");
+    let ids: Vec<_> = (0..96)
+        .map(|i| bench.accept(&if i % 8 == 5 { format!("bad{i}.near") } else { format!("user{i}.near") }))
+        .collect();
+    let (mut answered, mut rounds) = (0, 0);
+    bench.tick();
+    while !ids.iter().all(|id| bench.is_settled(*id)) {
+        settle_round(&mut bench, &mut answered, is_bad);
+        bench.pass(Duration::from_millis(200));
+        bench.head(bench.height + 1);
+        rounds += 1;
+        assert!(rounds < 12, "twelve bad ones, one after the other");
+    }
+    assert_eq!(ids.iter().filter(|id| bench.failure(**id).is_some()).count(), 12);
+    assert!(rounds <= 7, "{rounds}");
+}

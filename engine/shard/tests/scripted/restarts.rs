@@ -212,3 +212,23 @@ fn a_failure_is_told_only_when_a_restart_would_tell_the_same() {
     assert!(bench.failure(id).is_some());
     assert!(bench.recovered().transfers.is_empty());
 }
+
+#[test]
+fn a_checkpoint_forgets_no_queue() {
+    // One transfer in each place where a transfer can be.
+    let mut bench = Bench::new(Settings { window: 2, max_batch: 8, ..settings() }, 1);
+    let failing = "Smart contract panicked: Transfers to this account are paused";
+    let mut ids: Vec<_> = (0..8).map(|i| bench.accept(&format!("user{i}.near"))).collect();
+    bench.tick();
+    // Undone twice: the rest goes in parts; the culprits wait for later and then travel alone.
+    bench.fail_at(&bench.last(), 0, failing);
+    bench.fail_at(&bench.last(), 0, failing);
+    ids.extend((0..20).map(|i| bench.accept(&format!("more{i}.near"))));
+    bench.pass(SECOND);
+    bench.input(Input::Checkpoint);
+    let begin = bench.records.iter().rposition(|record| matches!(record, Record::Begin { .. })).unwrap();
+    bench.drop_before(begin);
+    let mut open = bench.open_in_records();
+    open.sort_unstable();
+    assert_eq!(open, ids);
+}
