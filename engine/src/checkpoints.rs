@@ -47,7 +47,11 @@ impl Checkpoints {
             }
         };
         match std::thread::Builder::new().name("journal-forget".into()).spawn(forget) {
-            Ok(thread) => self.deleting.lock().push(thread),
+            Ok(thread) => {
+                let mut deleting = self.deleting.lock();
+                deleting.retain(|thread| !thread.is_finished());
+                deleting.push(thread);
+            }
             Err(error) => tracing::warn!("old journal segments could not be deleted: {error}"),
         }
     }

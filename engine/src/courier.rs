@@ -18,8 +18,33 @@ use crate::ring::Bell;
 
 /// Pause between two looks at the final block: younger than a block is as young as it gets.
 const HEAD_PAUSE: Duration = Duration::from_millis(500);
-/// Looks at the final block between two looks at all endpoints, when there are several.
+/// Looks at the final block between two looks at all endpoints.
 const HEADS_PER_PROBE: u32 = 10;
+
+/// The chain that the service was started with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Chain {
+    pub(crate) id: String,
+    /// Not every provider tells it.
+    pub(crate) genesis: Option<CryptoHash>,
+}
+
+impl Chain {
+    pub(crate) fn of(status: &keyshard_rpc::Status) -> Self {
+        let genesis = status.genesis_hash.as_ref().and_then(|genesis| genesis.parse().ok());
+        Self { id: status.chain_id.clone(), genesis }
+    }
+
+    pub(crate) fn is_that_of(&self, status: &keyshard_rpc::Status) -> bool {
+        let other = Self::of(status);
+        self.id == other.id && self.genesis.zip(other.genesis).is_none_or(|(one, two)| one == two)
+    }
+
+    /// What names it in the journal: its genesis, or a hash of its id where nobody tells it.
+    pub(crate) fn name(&self) -> CryptoHash {
+        self.genesis.unwrap_or_else(|| CryptoHash::hash_bytes(self.id.as_bytes()))
+    }
+}
 
 /// The courier of one shard. Clones are the same courier.
 #[derive(Clone)]
@@ -29,14 +54,15 @@ struct Inner {
     client: Client,
     account: AccountId,
     token: AccountId,
+    chain: Chain,
     /// Answers that the worker has not taken yet.
     inbox: RefCell<VecDeque<Input>>,
     bell: Bell,
 }
 
 impl Courier {
-    pub(crate) fn new(client: Client, account: AccountId, token: AccountId, bell: Bell) -> Self {
-        Self(Rc::new(Inner { client, account, token, inbox: RefCell::default(), bell }))
+    pub(crate) fn new(client: Client, account: AccountId, token: AccountId, chain: Chain, bell: Bell) -> Self {
+        Self(Rc::new(Inner { client, account, token, chain, inbox: RefCell::default(), bell }))
     }
 
     /// The next thing that came back.
@@ -122,8 +148,8 @@ impl Inner {
         }
     }
 
-    /// What P4 needs, from one node and in this order: is it synced and what does it still hold, the key at FINAL, the
-    /// transaction. A node whose final block is as far as the key says cannot honestly not know a transaction that ran
+    /// What P4 needs, from one node and in this order: is it synced and on our chain, the key at FINAL, the transaction,
+    /// what it still holds. A node whose final block is as far as the key says cannot honestly not know a transaction that ran
     /// before it (near-facts section 2).
     async fn fate(&self, public_key: &str, hash: CryptoHash, avoid: Option<EndpointIndex>) -> Reply {
         let account = self.account.as_str();
@@ -138,9 +164,9 @@ impl Inner {
         if status.syncing {
             return Reply::Lost { why: "the node is syncing".into() };
         }
-        let Some(earliest_height) = status.earliest_block_height else {
-            return Reply::Lost { why: "the node does not say how far back it remembers".into() };
-        };
+        if !self.chain.is_that_of(&status) {
+            return Reply::Lost { why: "the node is on another chain".into() };
+        }
         let node = Route::Only(endpoint);
         let (key_nonce, final_height) =
             match self.client.view_access_key(node, BlockRef::Final, account, public_key).await {
@@ -159,6 +185,14 @@ impl Inner {
             Ok(answer) => Known::Yes(tx_status(&answer.value)),
             Err(Error { fate: RpcFate::Refused(RpcRefusal::UnknownTransaction), .. }) => Known::No,
             Err(Error { fate: RpcFate::Refused(RpcRefusal::DoesNotTrackShard), .. }) => Known::Untracked,
+            Err(error) => return lost(&error),
+        };
+        // Asked last: what it remembers now, it remembered when it was asked about the transaction.
+        let earliest_height = match self.client.status(node).await {
+            Ok(status) => match status.value.earliest_block_height {
+                Some(height) => height,
+                None => return Reply::Lost { why: "the node does not say how far back it remembers".into() },
+            },
             Err(error) => return lost(&error),
         };
         Reply::Fate(Fate { key_nonce, final_height, earliest_height, known, endpoint: index(endpoint) })
@@ -197,11 +231,26 @@ impl Inner {
         Ok(call.await?.value.result)
     }
 
+    /// Looks at every endpoint. One that is on another chain, or on a wiped one, is not used.
+    async fn probe(&self) {
+        for (endpoint, status) in self.client.probe_endpoints().await {
+            if let Ok(status) = status
+                && !self.chain.is_that_of(&status)
+            {
+                tracing::error!(
+                    endpoint = self.client.endpoint_name(endpoint),
+                    chain_id = status.chain_id,
+                    "an endpoint is on another chain than the one the service was started with; it is not used"
+                );
+                self.client.observe_head(endpoint, 0, true);
+            }
+        }
+    }
+
     async fn follow(&self, mut epoch: String) {
-        let several = self.client.endpoints().len() > 1;
         for round in 0u32.. {
-            if several && round.is_multiple_of(HEADS_PER_PROBE) {
-                self.client.probe_endpoints().await;
+            if round.is_multiple_of(HEADS_PER_PROBE) {
+                self.probe().await;
             }
             match self.client.block(Route::Any, BlockRef::Final).await {
                 Ok(Answer { value: block, .. }) => {
@@ -329,6 +378,10 @@ fn tx_status(status: &TxStatus) -> Status {
         ExecutionResult::Pending => Execution::Pending,
         ExecutionResult::ActionError { index, kind } => Execution::Failed { index: *index, failure: failure(kind) },
         ExecutionResult::InvalidTx(reason) => Execution::Invalid(reason.to_string().into()),
+        // Without a receipt nothing ran, and the nonce may be unused: then it is no failure on chain.
+        ExecutionResult::OtherFailure(text) if outcome.gas_burnt_receipt.is_none() => {
+            Execution::Invalid(text.as_str().into())
+        }
         ExecutionResult::OtherFailure(text) => {
             Execution::Failed { index: None, failure: Failure::Other(text.as_str().into()) }
         }
@@ -339,9 +392,7 @@ fn tx_status(status: &TxStatus) -> Status {
 fn failure(kind: &ActionErrorKind) -> Failure {
     match kind {
         ActionErrorKind::FunctionCall(FunctionCallError::Execution(text)) => Failure::Execution(text.as_str().into()),
-        ActionErrorKind::FunctionCall(FunctionCallError::MethodNotFound) => {
-            Failure::TokenMissing("the token has no such method".into())
-        }
+        ActionErrorKind::FunctionCall(FunctionCallError::MethodNotFound) => Failure::MethodMissing,
         ActionErrorKind::FunctionCall(FunctionCallError::CodeDoesNotExist) => {
             Failure::TokenMissing("the token account holds no contract".into())
         }

@@ -107,6 +107,17 @@ fn describe(condition: &ShardCondition) -> Condition {
             "recovering",
             format!("{open} transactions of a former run are being looked up; nothing new is signed yet"),
         ),
+        ShardCondition::Unprovable(hashes) => {
+            let hashes: Vec<String> = hashes.iter().map(ToString::to_string).collect();
+            (
+                "no-proof",
+                format!(
+                    "transactions that can be proven neither paid nor dead, because the node no longer holds their blocks; \
+                     their transfers wait. Add an archival node to RPC_URLS: {}",
+                    hashes.join(", ")
+                ),
+            )
+        }
         ShardCondition::StaleHead => (
             "no-final-block",
             "no node shows a final block young enough to sign against; transfers wait until one does".to_owned(),

@@ -106,7 +106,7 @@ impl Engine {
         // The lock first: two processes must not even look at the same keys.
         let (mut journal, recovered) = start::open_journal(&config)?;
         let preflight = start::preflight(&mut config).await?;
-        start::check_chain(&config, &recovered, preflight.genesis)?;
+        start::check_chain(&config, &recovered, preflight.chain.name())?;
         let clock = Clock::new();
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let key_count = preflight.keys.len();
@@ -133,7 +133,7 @@ impl Engine {
             .map(|producers| Door::new(shared.clone(), producers, weights.clone(), key_bells.clone()))
             .collect();
 
-        let Preflight { keys, limits, head, epoch, genesis, storage, storage_deposit } = preflight;
+        let Preflight { keys, limits, head, epoch, chain, storage, storage_deposit } = preflight;
         let life = recovered.life + 1;
         let names: Vec<Arc<str>> = keys.iter().map(|key| key.public_key().clone()).collect();
         let shard_of_key = |name: &str| names.iter().position(|other| **other == *name).map_or(0, |key| key % shards);
@@ -173,12 +173,12 @@ impl Engine {
                 shards,
                 seed: Uuid::new_v4().as_u128() as u64,
                 life,
-                genesis,
+                genesis: chain.name(),
             };
             let mut rpc = config.rpc.clone();
             rpc.seed = settings.seed;
             let (bell, report) = (running.bells[index].clone(), running.reports[index].clone());
-            let (shared, epoch) = (running.shared.clone(), epoch.clone());
+            let (shared, epoch, chain) = (running.shared.clone(), epoch.clone(), chain.clone());
             let core = pin.then(|| cores[index]);
             let body = move || {
                 if let Some(core) = core
@@ -196,7 +196,8 @@ impl Engine {
                         Ok(client) => client,
                         Err(error) => panic!("shard {index}: no client: {error}"),
                     };
-                    let courier = Courier::new(client, settings.account.clone(), settings.token.clone(), bell.clone());
+                    let courier =
+                        Courier::new(client, settings.account.clone(), settings.token.clone(), chain, bell.clone());
                     let mut shard = Shard::new(settings, limits, keys);
                     shard.take_over(clock.now(), recovered);
                     shard.handle(clock.now(), Input::Head(head));

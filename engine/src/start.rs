@@ -7,7 +7,7 @@ use near_crypto::SecretKey;
 
 use crate::{
     config::{Config, StartError},
-    courier,
+    courier::{self, Chain},
     journal::{self, Cut, Journal, Sync},
 };
 
@@ -21,8 +21,7 @@ pub(crate) struct Preflight {
     pub(crate) limits: ChainLimits,
     pub(crate) head: Head,
     pub(crate) epoch: String,
-    /// Genesis of the chain; of the chain's id from nodes that do not tell it.
-    pub(crate) genesis: CryptoHash,
+    pub(crate) chain: Chain,
     pub(crate) storage: StoragePolicy,
     pub(crate) storage_deposit: u128,
 }
@@ -74,7 +73,8 @@ pub(crate) fn check_chain(config: &Config, recovered: &Recovered, genesis: Crypt
 pub(crate) async fn preflight(config: &mut Config) -> Result<Preflight, StartError> {
     check(config)?;
     let client = Client::new(config.rpc.clone()).map_err(|error| StartError::Config(error.to_string()))?;
-    let (chain_id, genesis) = reach(&client).await?;
+    let chain = reach(&client).await?;
+    let chain_id = chain.id.clone();
 
     let account = config.account.as_str();
     match patiently(async || client.view_account(Route::Any, BlockRef::Final, account).await).await {
@@ -107,7 +107,7 @@ pub(crate) async fn preflight(config: &mut Config) -> Result<Preflight, StartErr
         limits: courier::limits(&limits),
         head,
         epoch: block.epoch_id,
-        genesis,
+        chain,
         storage,
         storage_deposit,
     })
@@ -144,8 +144,8 @@ fn check(config: &Config) -> Result<(), StartError> {
     problem.map_or(Ok(()), |problem| Err(StartError::Config(problem.to_owned())))
 }
 
-/// Waits for a node that answers and is synced. Returns the chain's id and genesis.
-async fn reach(client: &Client) -> Result<(String, CryptoHash), StartError> {
+/// Waits for a node that answers and is synced. Returns its chain.
+async fn reach(client: &Client) -> Result<Chain, StartError> {
     let mut why = String::new();
     for attempt in 0..TRIES {
         if attempt > 0 {
@@ -161,19 +161,14 @@ async fn reach(client: &Client) -> Result<(String, CryptoHash), StartError> {
             }
         }
         if let Some((first, status)) = answered.first() {
-            let differs = |other: &keyshard_rpc::Status| {
-                let genesis = status.genesis_hash.as_ref().zip(other.genesis_hash.as_ref());
-                other.chain_id != status.chain_id || genesis.is_some_and(|(one, two)| one != two)
-            };
-            if let Some((name, other)) = answered.iter().find(|(_, other)| differs(other)) {
+            let chain = Chain::of(status);
+            if let Some((name, other)) = answered.iter().find(|(_, other)| !chain.is_that_of(other)) {
                 return Err(StartError::Config(format!(
                     "RPC_URLS mixes networks: {first} is on {}, {name} is on {} (or on another genesis of it)",
                     status.chain_id, other.chain_id
                 )));
             }
-            let told = status.genesis_hash.as_ref().and_then(|genesis| genesis.parse().ok());
-            let genesis = told.unwrap_or_else(|| CryptoHash::hash_bytes(status.chain_id.as_bytes()));
-            return Ok((status.chain_id.clone(), genesis));
+            return Ok(chain);
         }
     }
     Err(StartError::Unreachable(why))

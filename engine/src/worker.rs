@@ -119,8 +119,9 @@ impl Worker {
             self.shard.handle(now, Input::Tick);
             self.carry_out();
             self.report.update(&self.shard, &self.courier, now);
+            // The calls to the nodes run on this thread, too: they get their turn however busy the rings are.
+            tokio::task::yield_now().await;
             if more {
-                tokio::task::yield_now().await;
                 continue;
             }
             let due = self.shard.next_wake().map_or(REPORT_PAUSE, |at| at.since(self.clock.now()));

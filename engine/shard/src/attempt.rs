@@ -9,19 +9,20 @@ use crate::{
     batch::Step, limits, transfer::Open,
 };
 
-/// Why a transaction can never run. Both need a node that tracks the shard, still holds every block since the
-/// transaction was signed, and answers `UNKNOWN_TRANSACTION` after it showed the final block the proof speaks of
-/// (near-facts section 2, "NEVER executes").
+/// Why a transaction can never run (nearcore `verifier.rs`: nonces only grow, reference blocks expire).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, borsh::BorshSerialize, borsh::BorshDeserialize)]
 pub enum Proof {
-    /// At a FINAL block the key's nonce is not below the transaction's: another took it, or a later one.
+    /// At a FINAL block the key's nonce is not below the transaction's: another took it, or a later one. And a node that
+    /// still holds every block since the transaction was signed does not know it, asked after it showed that block;
+    /// twice, at two final blocks.
     Overtaken {
         /// Nonce of the key there.
         key_nonce: u64,
         /// Height of that block.
         final_height: u64,
     },
-    /// At a FINAL block its reference block is older than the validity period.
+    /// At a FINAL block its reference block is older than the validity period, and the key's nonce is below its own; or
+    /// the key is gone, and a node that holds every block since does not know it.
     Expired {
         /// Height of that block.
         final_height: u64,
@@ -68,6 +69,16 @@ pub(crate) struct Attempt {
     pub(crate) phase: Phase,
     /// The furthest that a node has seen it, without failure.
     pub(crate) reached: Option<Level>,
+    /// A node saw it in a block.
+    pub(crate) included: bool,
+    /// It counts against the window of its key.
+    pub(crate) holds_slot: bool,
+    /// A node refused it for good.
+    pub(crate) permanent: Option<Box<str>>,
+    /// Height of the final block at which its nonce was first seen taken while nobody knew it.
+    overtaken_at: Option<u64>,
+    /// It can be proven neither paid nor dead, as far as anybody has said.
+    pub(crate) unprovable: bool,
     /// Lost or useless answers since it last got further.
     tries: u32,
     /// The last refusal.
@@ -123,6 +134,11 @@ impl Attempt {
             steps: plan.steps,
             phase: Phase::Unsynced(lsn),
             reached: None,
+            included: false,
+            holds_slot: true,
+            permanent: None,
+            overtaken_at: None,
+            unprovable: false,
             tries: 0,
             refusal: None,
             avoid: None,
@@ -142,6 +158,11 @@ impl Attempt {
             steps: found.steps,
             phase: Phase::Pausing(now, Ask::Fate),
             reached: None,
+            included: false,
+            holds_slot: true,
+            permanent: None,
+            overtaken_at: None,
+            unprovable: false,
             tries: 0,
             refusal: None,
             avoid: None,
@@ -182,6 +203,9 @@ impl Attempt {
                     | Refusal::Permanent(_)
                     | Refusal::Other(_) => Next::Pause(self.next_pause(rules).max(limits::FATE_PAUSE), Ask::Fate),
                 };
+                if let Refusal::Permanent(why) = &refusal {
+                    self.permanent = Some(why.clone());
+                }
                 self.refusal = Some(refusal);
                 next
             }
@@ -214,6 +238,10 @@ impl Attempt {
     fn seen(&mut self, status: Status, wanted: Level, rules: &Rules) -> Next {
         let got = status.level;
         let is_final = got == Some(Level::Final);
+        if !matches!(status.execution, Execution::Invalid(_)) {
+            self.included |= got.is_some();
+            (self.overtaken_at, self.unprovable) = (None, false);
+        }
         match status.execution {
             Execution::Success if is_final => {
                 self.reach(Level::Final);
@@ -221,10 +249,7 @@ impl Attempt {
             }
             Execution::Failed { index, failure } if is_final => Next::Failed { index, failure },
             // Final-looking, but not FINAL: a reorganisation may still undo it.
-            Execution::Failed { .. } => {
-                self.reach(Level::Included);
-                self.go_on(got, wanted, Level::Final, rules)
-            }
+            Execution::Failed { .. } => self.go_on(got, wanted, Level::Final, rules),
             Execution::Success => {
                 if let Some(level) = got {
                     self.reach(level);
@@ -258,26 +283,37 @@ impl Attempt {
     }
 
     fn judged(&mut self, fate: Fate, rules: &Rules) -> Next {
-        match fate.known {
-            Known::Yes(status) => self.seen(status, Level::Included, rules),
-            Known::Untracked => {
-                self.avoid = Some(fate.endpoint);
+        let Fate { key_nonce, final_height, earliest_height, known, endpoint } = fate;
+        let known = match known {
+            Known::Yes(status) if !matches!(status.execution, Execution::Invalid(_)) => {
+                return self.seen(status, Level::Included, rules);
+            }
+            known => known,
+        };
+        let expired = final_height > self.reference_height.saturating_add(rules.validity_blocks);
+        // Nonce and height come in one answer. Had it run by then, the nonce would be at least its own; and it cannot
+        // run any more. This needs no memory of the node, and no second question.
+        if expired && key_nonce.is_some_and(|nonce| nonce < self.nonce) {
+            return Next::Dead(Proof::Expired { final_height });
+        }
+        // A node that no longer holds the blocks in which it could have run cannot testify that it did not.
+        let remembers = earliest_height <= self.reference_height;
+        match (known, key_nonce) {
+            (Known::Untracked, _) => {
+                self.avoid = Some(endpoint);
                 self.pause(Ask::Fate, rules)
             }
-            Known::No => {
-                // A node that no longer holds the blocks in which this could have run cannot testify.
-                let remembers = fate.earliest_height <= self.reference_height;
-                match fate.key_nonce {
-                    Some(key_nonce) if remembers && key_nonce >= self.nonce => {
-                        Next::Dead(Proof::Overtaken { key_nonce, final_height: fate.final_height })
-                    }
-                    _ if remembers
-                        && fate.final_height > self.reference_height.saturating_add(rules.validity_blocks) =>
-                    {
-                        Next::Dead(Proof::Expired { final_height: fate.final_height })
-                    }
-                    _ => self.pause(Ask::Send, rules),
+            (Known::No, Some(key_nonce)) if remembers && key_nonce >= self.nonce => match self.overtaken_at {
+                Some(first) if final_height > first => Next::Dead(Proof::Overtaken { key_nonce, final_height }),
+                _ => {
+                    self.overtaken_at.get_or_insert(final_height);
+                    Next::Pause(limits::CONFIRM_PAUSE, Ask::Fate)
                 }
+            },
+            (Known::No, None) if remembers && expired => Next::Dead(Proof::Expired { final_height }),
+            _ => {
+                self.unprovable = expired;
+                self.pause(if expired { Ask::Fate } else { Ask::Send }, rules)
             }
         }
     }
@@ -410,16 +446,24 @@ mod tests {
         let expired = |final_height| Some(Proof::Expired { final_height });
         for (key_nonce, final_height, known, expected) in [
             (Some(49), 1_050, Known::No, None),
-            (Some(50), 1_050, Known::No, overtaken(50, 1_050)),
-            (Some(51), 1_050, Known::No, overtaken(51, 1_050)),
+            (Some(50), 1_050, Known::No, overtaken(50, 1_051)),
+            (Some(51), 1_050, Known::No, overtaken(51, 1_051)),
             (Some(51), 1_050, Known::Untracked, None),
             (Some(49), 1_100, Known::No, None), // the last block in which it may run
             (Some(49), 1_101, Known::No, expired(1_101)),
             (None, 1_050, Known::No, None),
             (None, 1_101, Known::No, expired(1_101)),
-            (Some(49), 1_101, Known::Untracked, None),
+            (Some(49), 1_101, Known::Untracked, expired(1_101)), // the nonce alone says it
+            (None, 1_101, Known::Untracked, None),
         ] {
-            let next = attempt().answered(Ask::Fate, fate(key_nonce, final_height, known.clone()), &RULES);
+            let mut attempt = attempt();
+            let mut next = attempt.answered(Ask::Fate, fate(key_nonce, final_height, known.clone()), &RULES);
+            if let Some(Proof::Overtaken { .. }) = expected {
+                assert_eq!(next, Next::Pause(limits::CONFIRM_PAUSE, Ask::Fate), "once is not enough");
+                next = attempt.answered(Ask::Fate, fate(key_nonce, final_height, known.clone()), &RULES);
+                assert_eq!(next, Next::Pause(limits::CONFIRM_PAUSE, Ask::Fate), "nor is the same block again");
+                next = attempt.answered(Ask::Fate, fate(key_nonce, final_height + 1, known.clone()), &RULES);
+            }
             match expected {
                 Some(proof) => assert_eq!(next, Next::Dead(proof)),
                 None => assert!(matches!(next, Next::Pause(..)), "{key_nonce:?} {final_height} {known:?}: {next:?}"),
@@ -431,8 +475,12 @@ mod tests {
     fn a_node_that_forgot_the_blocks_proves_nothing() {
         let forgetful =
             Fate { key_nonce: Some(99), final_height: 9_999, earliest_height: 1_001, known: Known::No, endpoint: 0 };
-        let next = attempt().answered(Ask::Fate, Reply::Fate(forgetful), &RULES);
-        assert_eq!(pauses(&next), Some(Ask::Send));
+        let mut attempt = attempt();
+        for _ in 0..3 {
+            let next = attempt.answered(Ask::Fate, Reply::Fate(forgetful.clone()), &RULES);
+            assert_eq!(pauses(&next), Some(Ask::Fate), "sending what has expired would be of no use");
+            assert!(attempt.unprovable);
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(crate) enum Blame {
 pub(crate) fn blame(failure: &Failure, payer: &AccountId) -> Blame {
     let text = match failure {
         Failure::Execution(text) => text,
-        Failure::TokenMissing(_) => return Blame::Token,
+        Failure::TokenMissing(_) | Failure::MethodMissing => return Blame::Token,
         Failure::Other(_) => return Blame::Unclear,
     };
     let panic = text.strip_prefix("Smart contract panicked: ").unwrap_or(text);
@@ -51,7 +51,10 @@ pub(crate) fn blame(failure: &Failure, payer: &AccountId) -> Blame {
 
 /// For a person: what the chain said, bounded.
 pub(crate) fn text(failure: &Failure) -> Box<str> {
-    let (Failure::Execution(text) | Failure::TokenMissing(text) | Failure::Other(text)) = failure;
+    let text = match failure {
+        Failure::Execution(text) | Failure::TokenMissing(text) | Failure::Other(text) => text,
+        Failure::MethodMissing => "the token has no such method",
+    };
     format!("On-chain failure: {}", text.chars().take(512).collect::<String>()).into()
 }
 

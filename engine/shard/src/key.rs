@@ -36,6 +36,11 @@ impl AccessKey {
         &self.public_key
     }
 
+    /// The last nonce used.
+    pub(crate) fn nonce(&self) -> u64 {
+        self.nonce
+    }
+
     /// The next nonce. Never gives one twice (P3): the counter only grows, and only here and in [`Self::observe`].
     pub(crate) fn next_nonce(&mut self) -> u64 {
         assert!(self.nonce < u64::MAX, "the nonces of {} are used up", self.public_key);

@@ -243,8 +243,10 @@ pub enum Execution {
 pub enum Failure {
     /// `FunctionCallError.ExecutionError`: the contract panicked, trapped or ran out of gas.
     Execution(Box<str>),
-    /// The token contract is gone: no account, no code, no such method.
+    /// The token contract is gone: no account, no code.
     TokenMissing(Box<str>),
+    /// The contract is there and has no such method.
+    MethodMissing,
     /// Anything else.
     Other(Box<str>),
 }
@@ -384,6 +386,8 @@ pub enum Condition {
     TokenUnavailable(Box<str>),
     /// So many transactions of a former life have not been asked about yet.
     Recovering(usize),
+    /// Some transactions can be proven neither paid nor dead: no node holds the blocks in which they may have run.
+    Unprovable(Vec<CryptoHash>),
     /// No final block young enough to sign against.
     StaleHead,
     /// A key was refused and rests.

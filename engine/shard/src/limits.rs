@@ -62,6 +62,22 @@ pub const HOLD_PAUSE_MAX: Duration = Duration::from_secs(15);
 /// most of its life before it.
 pub const REFERENCE_AGE_PART: u32 = 4;
 
+/// How long the highest final block is believed if only lower ones follow.
+pub const HEAD_BELIEVED: Duration = Duration::from_secs(30);
+
+/// Pause before an overtaken nonce is asked about a second time. Behind one URL there may be several nodes, and one that
+/// lags does not know a transaction that another has already counted: by now it has caught up.
+pub const CONFIRM_PAUSE: Duration = Duration::from_secs(3);
+
+/// Nonces are below the block height times this (nearcore `ACCESS_KEY_NONCE_RANGE_MULTIPLIER`).
+pub const NONCES_PER_BLOCK: u64 = 1_000_000;
+
+/// A node may be this many blocks ahead of the final block that the shard knows; what it says of nonces beyond is not believed.
+pub const HEAD_SLACK_BLOCKS: u64 = 1_000;
+
+/// Hashes that a condition names.
+pub const HASHES_SHOWN: usize = 10;
+
 /// Block time assumed until two heads have told.
 pub const BLOCK_TIME_DEFAULT: Duration = Duration::from_millis(600);
 /// Block times are believed between these: a sandbox that is moved forward by hand jumps, a halted chain stands.

@@ -69,6 +69,13 @@ pub enum Record {
     },
     /// The repetition is complete.
     End,
+    /// The highest nonce ever signed with a key, whether its transactions are open or not (P3).
+    Nonce {
+        /// `ed25519:...`
+        public_key: Arc<str>,
+        /// Its nonce.
+        nonce: u64,
+    },
 }
 
 /// How a transaction ended.
@@ -162,6 +169,7 @@ mod tests {
             Record::Failed { id: TransferId(9), reason: "not registered".into() },
             Record::Begin { life: 3, shards: 2, genesis: hash },
             Record::End,
+            Record::Nonce { public_key: "ed25519:DcA2MzgpJbrUATQLLceocVckhhAqrkingax4oJ9kZ847".into(), nonce: 5 },
         ]
     }
 
@@ -228,7 +236,7 @@ mod tests {
             .collect();
         let expected = [
             "Di2wHtTg", "6Zr8hPpR", "6nfZrX7m", "HK9iuhj7", "8miC71JE", "DiNKDHu2", "7mosc1P4", "DaSFTjBQ", "42X1dPT3",
-            "AUSBKtTE", "Ggyzko4L", "D9vQSiqJ", "DgEfrs6X",
+            "AUSBKtTE", "Ggyzko4L", "D9vQSiqJ", "DgEfrs6X", "EW16w12g",
         ];
         assert_eq!(digests, expected);
         let id = TransferId(9);
@@ -239,7 +247,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_refused_or_are_the_bytes_of_a_record(
-            variant in 0u8..6,
+            variant in 0u8..8,
             rest in proptest::collection::vec(any::<u8>(), 0..200),
         ) {
             let bytes = [&[VERSION, variant][..], &rest].concat();

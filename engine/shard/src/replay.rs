@@ -1,5 +1,5 @@
 //! What a journal says is still open, and how a new life takes it over.
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 
 use foldhash::{HashMap, HashSet};
 use near_primitives::{action::Action, hash::CryptoHash, transaction::SignedTransaction};
@@ -117,7 +117,13 @@ pub fn recover(records: Vec<(u16, Record)>) -> Result<Recovered, Contradiction> 
         }
         // Records before a shard's first beginning are what deleted segments have left of older accounts.
         let Some(&life) = lives.get(&shard) else { continue };
-        if life >= plan.first_life && index >= plan.starts.get(&(life, shard)).copied().unwrap_or_default() {
+        let replaced = match life.cmp(&plan.first_life) {
+            Ordering::Less => true,
+            Ordering::Equal => index < plan.starts.get(&shard).copied().unwrap_or_default(),
+            // Former lives are read besides a life that is not complete, so the ends of what they left open count.
+            Ordering::Greater => false,
+        };
+        if !replaced {
             replay.read(record)?;
         }
     }
@@ -130,8 +136,8 @@ struct Plan {
     /// Lives before this one are replaced.
     first_life: u64,
     last_life: u64,
-    /// By life and shard: where its last complete repetition begins.
-    starts: HashMap<(u64, u16), usize>,
+    /// By shard of the first life that counts: where its last complete repetition begins.
+    starts: HashMap<u16, usize>,
 }
 
 impl Plan {
@@ -139,7 +145,8 @@ impl Plan {
         let mut plan = Self::default();
         // By shard: its life, and where a repetition that is not complete yet begins.
         let mut now: HashMap<u16, (u64, Option<usize>)> = HashMap::default();
-        let mut complete: HashMap<u64, HashSet<u16>> = HashMap::default();
+        // By life: where the last complete repetition of each shard begins.
+        let mut complete: HashMap<u64, HashMap<u16, usize>> = HashMap::default();
         let mut chain = None;
         let mut beheaded = None;
         for (index, (shard, record)) in records.iter().enumerate() {
@@ -160,8 +167,7 @@ impl Plan {
                         continue;
                     };
                     let Some(begin) = begin.take() else { return Err(headless(*shard)) };
-                    plan.starts.insert((*life, *shard), begin);
-                    complete.entry(*life).or_default().insert(*shard);
+                    complete.entry(*life).or_default().insert(*shard, begin);
                 }
                 _ if !now.contains_key(shard) => {
                     beheaded.get_or_insert(*shard);
@@ -177,6 +183,7 @@ impl Plan {
                 plan.first_life = *life;
             }
         }
+        plan.starts = complete.remove(&plan.first_life).unwrap_or_default();
         // Segments are deleted only when a whole life stands without them.
         match beheaded {
             Some(shard) if plan.first_life == 0 => Err(headless(shard)),
@@ -207,6 +214,11 @@ impl Replay {
     fn read(&mut self, record: Record) -> Result<(), Contradiction> {
         match record {
             Record::Begin { .. } | Record::End => Ok(()),
+            Record::Nonce { public_key, nonce } => {
+                let highest = self.nonces.entry(public_key).or_default();
+                *highest = nonce.max(*highest);
+                Ok(())
+            }
             Record::Accepted { transfer, at } => {
                 let id = transfer.id;
                 if self.settled.contains(&id) {
@@ -421,6 +433,25 @@ mod tests {
             let error = read(&[accepted(1), accepted(2), record]).unwrap_err().to_string();
             assert!(error.contains(says), "{error:?} should say {says:?}");
         }
+    }
+
+    #[test]
+    fn a_life_that_is_not_complete_replaces_nothing_even_if_one_shard_repeats_twice() {
+        let (hash, sign) = signed(5, 1, &[1]);
+        let records = vec![
+            (0, begin(1, 1)),
+            (0, Record::End),
+            (0, accepted(1)),
+            (1, begin(2, 2)),
+            (0, begin(2, 2)),
+            (0, accepted(1)),
+            (0, Record::End),
+            (0, sign),
+            (0, landed(hash)),
+            (0, begin(2, 2)),
+            (0, Record::End),
+        ];
+        assert!(recover(records).unwrap().transfers.is_empty(), "it was paid");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The shard: queues, keys and open attempts, and the one place where they meet.
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -103,6 +104,8 @@ pub struct Shard {
     settings: Settings,
     chain: ChainLimits,
     keys: Vec<AccessKey>,
+    /// The highest nonce of every key that the journal knows, also of keys that are not configured now.
+    nonces: HashMap<Arc<str>, u64>,
     /// Where the search for a free key starts, so that they take turns.
     next_key: usize,
 
@@ -115,6 +118,8 @@ pub struct Shard {
     /// Blamed ones that wait for their next try.
     later: BTreeMap<(Instant, u64), Open>,
     registry: Registry,
+    /// The token has no NEP-145.
+    without_storage: bool,
     suspects: foldhash::HashSet<AccountId>,
 
     attempts: HashMap<u64, Attempt>,
@@ -156,6 +161,7 @@ impl Shard {
             settings,
             chain,
             keys,
+            nonces: HashMap::default(),
             next_key: 0,
             ready: VecDeque::new(),
             parts: VecDeque::new(),
@@ -163,6 +169,7 @@ impl Shard {
             lone_in_flight: 0,
             later: BTreeMap::new(),
             registry: Registry::default(),
+            without_storage: false,
             suspects: foldhash::HashSet::default(),
             attempts: HashMap::default(),
             unsynced: VecDeque::new(),
@@ -235,6 +242,11 @@ impl Shard {
         }
         if self.reference(now).is_none() {
             conditions.push(Condition::StaleHead);
+        }
+        let unprovable = self.attempts.values().filter(|attempt| attempt.unprovable);
+        let hashes: Vec<CryptoHash> = unprovable.map(|attempt| attempt.hash).take(limits::HASHES_SHOWN).collect();
+        if !hashes.is_empty() {
+            conditions.push(Condition::Unprovable(hashes));
         }
         conditions.extend(self.keys.iter().filter_map(|key| {
             let why = key.refused.clone()?;
@@ -317,8 +329,12 @@ impl Shard {
     }
 
     fn head(&mut self, now: Instant, head: Head) {
-        if let Some((known, _)) = self.head {
+        if let Some((known, seen)) = self.head {
             if head.height <= known.height {
+                // A final height does not fall; if one seems to, the higher one was an error, and is not believed for ever.
+                if now.since(seen) > limits::HEAD_BELIEVED {
+                    self.head = Some((head, now));
+                }
                 return;
             }
             let blocks = u32::try_from(head.height - known.height).unwrap_or(u32::MAX);

@@ -4,7 +4,7 @@ use near_primitives::types::AccountId;
 
 use super::{Asker, Hold, Shard, Timer};
 use crate::{
-    AskId, Closed, Condition, Failure, Instant, Level, News, Output, Query, Record, Refusal, Reply,
+    AskId, Closed, Condition, Failure, Instant, Level, News, Output, Query, Record, Refusal, Reply, StoragePolicy,
     attempt::{Ask, Attempt, Next, Phase, Rules},
     batch,
     blame::{self, Blame},
@@ -62,8 +62,17 @@ impl Shard {
         let reached = attempt.reached;
         let next = attempt.answered(asked, reply, &rules);
         let (key, nonce) = (attempt.key, attempt.nonce);
-        if attempt.reached != reached {
-            self.progressed(id, reached);
+        if attempt.included {
+            self.included(id);
+        } else if self
+            .head
+            .is_some_and(|(head, _)| head.height > attempt.reference_height.saturating_add(self.chain.validity_blocks))
+        {
+            // It waits for a proof, not for a block.
+            self.free_slot(id);
+        }
+        if self.attempts.get(&id).is_some_and(|attempt| attempt.reached != reached) {
+            self.progressed(id);
         } else if let Some(why) = lost {
             self.delayed(id, &format!("no answer from the node, asking again: {why}"));
         } else if refused {
@@ -82,11 +91,12 @@ impl Shard {
             Next::Dead(proof) => {
                 self.stats.deaths += 1;
                 let attempt = self.close(id, Closed::Dead(proof));
-                // It may have been the last one that could show that the account is funded again: sign anew and see.
-                if matches!(self.hold, Some(Hold::Near(_))) {
-                    self.hold = None;
+                match attempt.permanent {
+                    Some(why) => self.refused_for_good(now, attempt.transfers, &why),
+                    None => {
+                        self.sign_again(now, attempt.transfers, "the transaction was proven dead, signing anew");
+                    }
                 }
-                self.sign_again(now, attempt.transfers, "the transaction was proven dead, signing anew");
             }
         }
         // Whatever ended or moved here may show that earlier nonces of the key are gone.
@@ -95,16 +105,47 @@ impl Shard {
         }
     }
 
+    /// It is in a block: its key works, and the account could pay for it.
+    fn included(&mut self, id: u64) {
+        self.free_slot(id);
+        if let Some(attempt) = self.attempts.get(&id) {
+            self.keys[attempt.key].works();
+        }
+        if matches!(self.hold, Some(Hold::Near(_))) {
+            self.hold = None;
+        }
+    }
+
+    fn free_slot(&mut self, id: u64) {
+        if let Some(attempt) = self.attempts.get_mut(&id)
+            && std::mem::take(&mut attempt.holds_slot)
+        {
+            self.keys[attempt.key].in_flight -= 1;
+        }
+    }
+
+    /// Proven dead after a node refused it for good: signed as it was, it would be refused again. Alone it may pass, or be
+    /// the one to blame.
+    fn refused_for_good(&mut self, now: Instant, mut transfers: Vec<Open>, why: &str) {
+        if let [open] = transfers.as_mut_slice() {
+            open.blamed += 1;
+            if open.blamed >= self.settings.max_attempts {
+                let reason = format!("Refused by the node: {}", why.chars().take(512).collect::<String>());
+                let open = open.clone();
+                return self.fail(&open, reason.into());
+            }
+        }
+        for open in &mut transfers {
+            open.alone = true;
+        }
+        self.sign_again(now, transfers, "the node refused the batch for good, each transfer goes alone");
+    }
+
     /// A node saw it further than before.
-    pub(super) fn progressed(&mut self, id: u64, before: Option<Level>) {
+    pub(super) fn progressed(&mut self, id: u64) {
         let Some(attempt) = self.attempts.get(&id) else { return };
         let Some(level) = attempt.reached else { return };
         let transfers = attempt.transfers.iter().map(|open| open.transfer.id).collect();
-        let key = &mut self.keys[attempt.key];
-        key.works();
-        if before.is_none() {
-            key.in_flight -= 1;
-        }
         if level >= Level::ExecutedOptimistic {
             // What it registered is registered for the batches that follow. Should a reorganisation undo it, they fail,
             // their receivers are asked about again, and nothing is lost.
@@ -112,9 +153,6 @@ impl Shard {
             for account in registered {
                 self.registry.learn(account, true);
             }
-        }
-        if matches!(self.hold, Some(Hold::Near(_))) {
-            self.hold = None;
         }
         if level != Level::Final {
             self.tell(transfers, News::Reached { level });
@@ -127,7 +165,9 @@ impl Shard {
         let Some(refusal) = attempt.refusal.clone() else { return };
         let (key, nonce, is_fence) = (attempt.key, attempt.nonce, attempt.is_fence());
         match &refusal {
-            Refusal::InvalidNonce { key_nonce: Some(key_nonce) } => self.keys[key].observe(*key_nonce),
+            Refusal::InvalidNonce { key_nonce: Some(key_nonce) } if self.is_credible(*key_nonce) => {
+                self.keys[key].observe(*key_nonce);
+            }
             Refusal::NotEnoughNear(why) if self.hold.is_none() => self.hold = Some(Hold::Near(why.clone())),
             Refusal::Key(why) => {
                 let until = self.keys[key].rest(now, why);
@@ -137,6 +177,12 @@ impl Shard {
             _ => {}
         }
         self.delayed(id, &format!("refused, its fate is being asked for: {}", refusal.text()));
+    }
+
+    /// Whether a key can have this nonce yet. Believing a higher one would make the key useless.
+    fn is_credible(&self, nonce: u64) -> bool {
+        let Some((head, _)) = self.head else { return false };
+        nonce < head.height.saturating_add(limits::HEAD_SLACK_BLOCKS).saturating_mul(limits::NONCES_PER_BLOCK)
     }
 
     /// Lower nonces of this key that no node has seen are most likely overtaken: ask for the proof at once.
@@ -176,6 +222,12 @@ impl Shard {
         match blame {
             Blame::Tokens => {
                 self.hold_tokens(now, &why);
+                return self.sign_again(now, attempt.transfers, &why);
+            }
+            Blame::Token if matches!((failure, step), (Failure::MethodMissing, Some(batch::Step::Register(_)))) => {
+                // The token is there but knows no `storage_deposit`: receivers need no registration.
+                self.settings.storage = StoragePolicy::Auto;
+                self.without_storage = true;
                 return self.sign_again(now, attempt.transfers, &why);
             }
             Blame::Token => {
@@ -268,8 +320,12 @@ impl Shard {
             reason = "callers have just looked it up; two ends of one attempt would be a broken promise"
         )]
         let attempt = self.attempts.remove(&id).expect("an open attempt");
-        if attempt.reached.is_none() {
+        if attempt.holds_slot {
             self.keys[attempt.key].in_flight -= 1;
+        }
+        // What held for want of NEAR ends with any end: if the account is still short, the next one says so.
+        if matches!(self.hold, Some(Hold::Near(_))) {
+            self.hold = None;
         }
         self.lone_in_flight -= usize::from(matches!(attempt.transfers.as_slice(), [open] if open.alone));
         self.append(Record::Closed { hash: attempt.hash, how });

@@ -6,7 +6,7 @@ use crate::{
     attempt::Attempt,
     batch::{self, Bounds, Plan},
     limits,
-    transfer::BatchId,
+    transfer::{BatchId, Open},
     tx,
 };
 
@@ -43,8 +43,9 @@ impl Shard {
             } else {
                 return;
             };
-            let (registry, storage) = (&self.registry, self.settings.storage);
+            let (registry, storage, without_storage) = (&self.registry, self.settings.storage, self.without_storage);
             let plan = batch::plan(queue, &bounds, |receiver| match storage {
+                _ if without_storage => false,
                 StoragePolicy::Always => true,
                 // Unknown after all questions were lost: the token refunds a needless deposit.
                 StoragePolicy::Auto => registry.is_registered(receiver) != Some(true),
@@ -79,7 +80,12 @@ impl Shard {
     /// there are: every transfer gets its turn (P9).
     pub(super) fn is_lone_due(&mut self, now: Instant) -> bool {
         let share = (self.keys.len() * self.settings.window / limits::LONE_SHARE).max(1);
-        !self.lone.is_empty() && (self.lone_in_flight == 0 || (self.lone_in_flight < share && !self.is_batch_due(now)))
+        // One that the tokens at hand do not cover must not keep the others from theirs.
+        let others = !self.parts.is_empty() || !self.ready.is_empty();
+        let covered = |open: &Open| self.budget.is_none_or(|budget| open.transfer.amount <= budget);
+        self.lone.front().is_some_and(|open| !others || covered(open))
+            && (self.lone_in_flight == 0
+                || (self.lone_in_flight < share && self.parts.is_empty() && !self.is_batch_due(now)))
     }
 
     /// Whether what is ready should go now. While batches are in flight, a partial one lingers for mates; it costs its
@@ -161,6 +167,7 @@ impl Shard {
             return;
         }
         if self.keys[key].signer.is_some()
+            && self.recovering.is_empty()
             && let Some(head) = self.reference(now)
         {
             self.sign(now, key, head, Plan::default(), vec![tx::nothing()]);

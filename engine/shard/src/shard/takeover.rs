@@ -1,5 +1,7 @@
 //! What a shard writes so that another life can go on, and how it goes on: ask first, then send the same bytes again, and
 //! sign nothing new before every open transaction has been asked about once.
+use std::sync::Arc;
+
 use foldhash::HashMap;
 
 use super::{Shard, Timer};
@@ -35,8 +37,9 @@ impl Shard {
             self.set_timer(now, Timer::Attempt(id));
         }
         assert!(carried.is_empty(), "transfers are carried by transactions of another shard");
+        self.nonces = recovered.nonces;
         for key in &mut self.keys {
-            if let Some(nonce) = recovered.nonces.get(key.public_key()) {
+            if let Some(nonce) = self.nonces.get(key.public_key()) {
                 key.observe(*nonce);
             }
         }
@@ -73,6 +76,11 @@ impl Shard {
             batch: attempt.batch,
             transfers: attempt.transfers.iter().map(|open| open.transfer.id).collect(),
         }));
+        for key in &self.keys {
+            self.nonces.insert(key.public_key().clone(), key.nonce());
+        }
+        let nonce = |(key, nonce): (&Arc<str>, &u64)| Record::Nonce { public_key: key.clone(), nonce: *nonce };
+        records.extend(self.nonces.iter().map(nonce));
         for record in records {
             self.append(record);
         }

@@ -56,6 +56,11 @@ impl Sent {
         self.transaction.transaction.nonce().nonce()
     }
 
+    /// The key that signed it, as questions name it.
+    pub(crate) fn public_key(&self) -> Arc<str> {
+        self.transaction.transaction.public_key().to_string().into()
+    }
+
     /// Method and arguments of its function calls.
     pub(crate) fn calls(&self) -> Vec<(String, String)> {
         let call = |action: &Action| match action {
@@ -315,7 +320,11 @@ impl Bench {
                     self.carried.remove(id);
                 }
             }
-            Record::Begin { .. } | Record::End | Record::Accepted { .. } | Record::Failed { .. } => {}
+            Record::Begin { .. }
+            | Record::End
+            | Record::Nonce { .. }
+            | Record::Accepted { .. }
+            | Record::Failed { .. } => {}
         }
     }
 
@@ -350,6 +359,14 @@ impl Bench {
         let fate =
             Fate { key_nonce: Some(key_nonce), final_height: self.height, earliest_height: 0, known, endpoint: 0 };
         self.reply(id, Reply::Fate(fate));
+    }
+
+    /// The proof that this nonce was taken by another: asked twice, at two final blocks.
+    pub(crate) fn overtake(&mut self, hash: CryptoHash, key_nonce: u64) {
+        self.fate(hash, key_nonce, Known::No);
+        self.pass(limits::CONFIRM_PAUSE);
+        self.head(self.height + 5);
+        self.fate(hash, key_nonce, Known::No);
     }
 
     pub(crate) fn land(&mut self, sent: &Sent) {

@@ -64,7 +64,7 @@ fn an_overtaken_nonce_is_proven_dead_and_its_transfers_go_under_a_new_one() {
     let (mut bench, id, sent) = one();
     bench.refuse(sent.id, Refusal::InvalidNonce { key_nonce: Some(1_005) });
     bench.pass(2 * SECOND);
-    bench.fate(sent.hash(), 1_005, Known::No);
+    bench.overtake(sent.hash(), 1_005);
     let again = bench.last();
     assert_ne!(again.hash(), sent.hash());
     assert_eq!(again.nonce(), 1_006, "above everything that is known to be used");
@@ -84,7 +84,7 @@ fn a_later_nonce_that_lands_calls_for_the_proof_without_waiting_for_time_outs() 
     let (lower, upper) = (bench.sent[0].clone(), bench.sent[1].clone());
     bench.land(&upper);
     assert!(bench.is_finalized(second));
-    bench.fate(lower.hash(), upper.nonce(), Known::No);
+    bench.overtake(lower.hash(), upper.nonce());
     let again = bench.last();
     assert_eq!(again.receivers(), ["user1.near"]);
     bench.land(&again);
@@ -316,7 +316,7 @@ fn a_permanent_refusal_is_fenced_off_and_proven_dead() {
     assert_eq!(fence.transaction.transaction.receiver_id(), "test.near");
     bench.land(&fence);
     bench.pass(3 * SECOND);
-    bench.fate(sent.hash(), fence.nonce(), Known::No);
+    bench.overtake(sent.hash(), fence.nonce());
     let again = bench.last();
     assert_eq!(again.receivers(), sent.receivers());
     bench.land(&again);
@@ -430,4 +430,186 @@ fn many_bad_transfers_in_one_batch_are_found_side_by_side() {
     }
     assert_eq!(ids.iter().filter(|id| bench.failure(**id).is_some()).count(), 12);
     assert!(rounds <= 7, "{rounds}");
+}
+
+#[test]
+fn a_hold_for_want_of_near_ends_with_any_end() {
+    let mut bench = Bench::new(settings(), 1);
+    let (bad, good) = (bench.accept("bad.near"), bench.accept("user1.near"));
+    bench.tick();
+    bench.refuse(bench.last().id, Refusal::NotEnoughNear("NotEnoughBalance".into()));
+    bench.pass(SECOND);
+    bench.fail_at(&bench.last(), 0, "Smart contract panicked: Balance overflow");
+    bench.pass(SECOND);
+    bench.land(&bench.last());
+    assert!(bench.failure(bad).is_some() && bench.is_finalized(good));
+}
+
+#[test]
+fn transactions_that_cannot_be_proven_do_not_block_their_key_and_are_named() {
+    let mut bench = Bench::new(Settings { window: 1, ..settings() }, 1);
+    let lost = bench.accept("user1.near");
+    bench.tick();
+    let sent = bench.last();
+    // Expired, the nonce is taken, and the node has forgotten the blocks: it may have been paid.
+    bench.head(9_000);
+    bench.refuse(sent.id, Refusal::Expired);
+    bench.pass(2 * SECOND);
+    let forgetful = |bench: &Bench| Fate {
+        key_nonce: Some(5_000),
+        final_height: bench.height,
+        earliest_height: 8_000,
+        known: Known::No,
+        endpoint: 0,
+    };
+    for _ in 0..5 {
+        let id = bench.fate_question(sent.hash());
+        bench.reply(id, Reply::Fate(forgetful(&bench)));
+        bench.pass(10 * SECOND);
+        bench.head(bench.height + 10);
+    }
+    assert_eq!(bench.shard.conditions(bench.now), [Condition::Unprovable(vec![sent.hash()])]);
+    let next = bench.accept("user2.near");
+    bench.pass(SECOND);
+    bench.land(&bench.last());
+    assert!(bench.is_finalized(next) && !bench.is_settled(lost), "it is not paid again");
+    // An archival node comes to help.
+    let known = Status { level: Some(Level::Final), execution: Execution::Success, gas_burnt: None };
+    bench.pass(10 * SECOND);
+    bench.fate(sent.hash(), 5_000, Known::Yes(known));
+    assert!(bench.is_finalized(lost));
+}
+
+#[test]
+fn an_invalid_tx_error_that_stays_is_dead_once_it_has_expired_unused() {
+    let (mut bench, id, sent) = one();
+    let invalid = || {
+        Known::Yes(Status {
+            level: Some(Level::Final),
+            execution: Execution::Invalid("InvalidNonce".into()),
+            gas_burnt: None,
+        })
+    };
+    // The node keeps saying so, to the same bytes and to the question of their fate.
+    let mut sends = 0;
+    for _ in 0..30 {
+        if bench.sent.len() > sends {
+            sends = bench.sent.len();
+            bench.status(bench.last().id, Level::Final, Execution::Invalid("InvalidNonce".into()));
+        }
+        bench.pass(10 * SECOND);
+        for (id, query) in std::mem::take(&mut bench.queries) {
+            assert_eq!(query, Query::Fate { public_key: sent.public_key(), hash: sent.hash(), avoid: None });
+            let (height, known) = (bench.height, invalid());
+            let fate = Fate { key_nonce: Some(1_000), final_height: height, earliest_height: 0, known, endpoint: 0 };
+            bench.reply(id, Reply::Fate(fate));
+        }
+        if bench.signed_records() == 2 {
+            assert!(bench.height > 1_100, "before it expired");
+            break;
+        }
+        bench.head(bench.height + 10);
+    }
+    let again = bench.last();
+    assert_ne!(again.hash(), sent.hash());
+    bench.land(&again);
+    assert!(bench.is_finalized(id));
+}
+
+#[test]
+fn a_nonce_that_no_key_can_have_is_not_believed() {
+    let (mut bench, id, sent) = one();
+    for absurd in [u64::MAX, u64::MAX - 1, 1_000_000_000_000_000] {
+        bench.refuse(bench.last().id, Refusal::InvalidNonce { key_nonce: Some(absurd) });
+        bench.pass(10 * SECOND);
+        bench.fate(sent.hash(), 1_000, Known::No);
+        bench.pass(10 * SECOND);
+        bench.head(bench.height + 1);
+    }
+    bench.land(&bench.last());
+    assert!(bench.is_finalized(id));
+    bench.accept("user2.near");
+    bench.tick();
+    assert_eq!(bench.last().nonce(), sent.nonce() + 1);
+}
+
+#[test]
+fn what_is_refused_for_good_again_and_again_is_given_up() {
+    let mut bench = Bench::new(settings(), 1);
+    let ids = [bench.accept("user1.near"), bench.accept("user2.near")];
+    bench.tick();
+    for _ in 0..40 {
+        let last = bench.last();
+        if last.calls().is_empty() {
+            bench.land(&last);
+        } else {
+            bench.refuse(last.id, Refusal::Permanent("TransactionSizeExceeded".into()));
+        }
+        bench.pass(2 * SECOND);
+        bench.head(bench.height + 3);
+        for (id, query) in std::mem::take(&mut bench.queries) {
+            if let Query::Fate { .. } = query {
+                let (height, nonce) = (bench.height, bench.last().nonce());
+                let fate = Fate {
+                    key_nonce: Some(nonce),
+                    final_height: height,
+                    earliest_height: 0,
+                    known: Known::No,
+                    endpoint: 0,
+                };
+                bench.reply(id, Reply::Fate(fate));
+            }
+        }
+        bench.pass(limits::CONFIRM_PAUSE);
+    }
+    assert!(ids.iter().all(|id| bench.failure(*id).is_some_and(|why| why.contains("TransactionSizeExceeded"))));
+}
+
+#[test]
+fn a_token_without_storage_deposit_is_paid_without_one() {
+    let mut bench = Bench::new(Settings { storage: StoragePolicy::Always, ..settings() }, 1);
+    let id = bench.accept("user1.near");
+    bench.tick();
+    let sent = bench.last();
+    assert_eq!(sent.calls().len(), 2);
+    let failed = Execution::Failed { index: Some(0), failure: Failure::MethodMissing };
+    bench.status(sent.id, Level::Final, failed);
+    bench.pass(SECOND);
+    assert_eq!(bench.last().calls().len(), 1);
+    bench.land(&bench.last());
+    assert!(bench.is_finalized(id));
+}
+
+#[test]
+fn a_suspect_that_the_tokens_do_not_cover_keeps_nobody_else_from_theirs() {
+    let mut bench = Bench::new(settings(), 2);
+    let large = bench.accept_amount("bad.near", 1_000);
+    bench.tick();
+    bench.fail_at(&bench.last(), 0, "Smart contract panicked: Transfers to this account are paused");
+    bench.pass(SECOND);
+    bench.fail_at(&bench.last(), 0, "Smart contract panicked: The account doesn't have enough balance");
+    let small = bench.accept_amount("user1.near", 10);
+    bench.pass(3 * SECOND);
+    let (ask, query) = bench.queries.last().cloned().unwrap();
+    assert_eq!(query, Query::TokenBalance);
+    bench.reply(ask, Reply::TokenBalance(100));
+    bench.pass(SECOND);
+    assert_eq!(bench.last().receivers(), ["user1.near"]);
+    bench.land(&bench.last());
+    assert!(bench.is_finalized(small) && !bench.is_settled(large));
+}
+
+#[test]
+fn a_final_block_that_was_an_error_is_not_believed_for_ever() {
+    let mut bench = Bench::new(settings(), 1);
+    bench.head(5_000_000);
+    for _ in 0..40 {
+        bench.pass(SECOND);
+        bench.head(1_100);
+    }
+    bench.accept("user1.near");
+    bench.tick();
+    assert_eq!(bench.sent.len(), 1);
+    let expected = CryptoHash::hash_bytes(&1_100u64.to_le_bytes());
+    assert_eq!(*bench.last().transaction.transaction.block_hash(), expected);
 }
