@@ -62,7 +62,7 @@ impl Shard {
         let reached = attempt.reached;
         let next = attempt.answered(asked, reply, &rules);
         let (key, nonce) = (attempt.key, attempt.nonce);
-        if attempt.included {
+        if attempt.included && attempt.holds_slot {
             self.included(id);
         } else if self
             .head
@@ -99,8 +99,8 @@ impl Shard {
                 }
             }
         }
-        // Whatever ended or moved here may show that earlier nonces of the key are gone.
-        if matches!(self.attempts.get(&id), None | Some(Attempt { reached: Some(Level::Final), .. })) {
+        // Whatever ended here may show that earlier nonces of the key are gone.
+        if !self.attempts.contains_key(&id) {
             self.doubt_overtaken(key, nonce);
         }
     }
