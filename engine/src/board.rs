@@ -236,13 +236,9 @@ impl Board {
 
     fn apply(&self, entry: &mut Entry, news: &News, now: Instant, told: &mut Told) {
         assert!(!entry.status.is_settled(), "P7: news of a transfer that has settled: {news:?}");
-        if *news == News::Accepted {
-            told.durable.extend(entry.waiting.clone());
-            return;
-        }
-        entry.updated_at = now;
         match news {
-            News::Accepted => {}
+            // Nothing that can be seen has changed.
+            News::Accepted => return told.durable.extend(entry.waiting.clone()),
             News::Signed { hash, batch, .. } => {
                 entry.sent = Some((*hash, *batch));
                 entry.level = None;
@@ -272,6 +268,7 @@ impl Board {
             }
             News::Delayed { reason } => entry.last_error = Some(reason.clone()),
         }
+        entry.updated_at = now;
     }
 
     /// Statuses only move forward: one that is behind is no news.

@@ -114,6 +114,7 @@ pub(crate) struct Rules {
 }
 
 impl Attempt {
+    /// Just signed: nothing may leave before the record `lsn` is durable.
     pub(crate) fn new(
         key: usize,
         nonce: u64,
@@ -147,26 +148,11 @@ impl Attempt {
 
     /// An attempt of a former life: nobody knows how far it came, so its fate is asked for first.
     pub(crate) fn taken_over(key: usize, found: crate::RecoveredAttempt, transfers: Vec<Open>, now: Instant) -> Self {
-        Self {
-            key,
-            nonce: found.nonce,
-            hash: found.hash,
-            bytes: found.bytes,
-            reference_height: found.reference_height,
-            batch: found.batch,
-            transfers,
-            steps: found.steps,
-            phase: Phase::Pausing(now, Ask::Fate),
-            reached: None,
-            included: false,
-            holds_slot: true,
-            permanent: None,
-            overtaken_at: None,
-            unprovable: false,
-            tries: 0,
-            refusal: None,
-            avoid: None,
-        }
+        let crate::RecoveredAttempt { nonce, hash, bytes, reference_height, batch, steps, .. } = found;
+        let signed = crate::tx::Signed { hash, bytes };
+        let plan = crate::batch::Plan { transfers, steps, amount: 0 };
+        let phase = Phase::Pausing(now, Ask::Fate);
+        Self { phase, ..Self::new(key, nonce, signed, reference_height, batch, plan, 0) }
     }
 
     /// A fence carries nothing: it only takes a nonce, so that an earlier one can be proven dead.
@@ -220,9 +206,7 @@ impl Attempt {
                 Ask::Status(_) | Ask::Send => self.pause(Ask::Send, rules),
             },
             // Nothing happened, so it does not count as a try.
-            Reply::NotSent { retry_after, .. } => {
-                Next::Pause(retry_after.clamp(limits::BACKOFF_MIN, limits::NOT_SENT_PAUSE_MAX), asked)
-            }
+            Reply::NotSent { retry_after, .. } => Next::Pause(limits::not_sent_pause(retry_after), asked),
             // Answers to questions that an attempt does not ask.
             Reply::Registration(_) | Reply::TokenBalance(_) | Reply::TokenUnavailable(_) => {
                 self.pause(Ask::Fate, rules)

@@ -97,6 +97,12 @@ const _: () = assert!(BACKOFF_MIN.as_millis() < BACKOFF_MAX.as_millis());
 const _: () = assert!(FATE_PAUSE.as_millis() <= BACKOFF_MAX.as_millis());
 const _: () = assert!(HOLD_PAUSE.as_millis() < HOLD_PAUSE_MAX.as_millis());
 const _: () = assert!(LONE_SHARE > 1);
+const _: () = assert!(BACKOFF_MIN.as_millis() <= NOT_SENT_PAUSE_MAX.as_millis());
+
+/// The pause after something could not be sent, when `wanted` is what the client thinks.
+pub(crate) fn not_sent_pause(wanted: Duration) -> Duration {
+    wanted.clamp(BACKOFF_MIN, NOT_SENT_PAUSE_MAX)
+}
 
 /// The pause before try number `tries` (from 1), with a jitter of up to a quarter taken from `random`.
 pub(crate) fn backoff(tries: u32, random: u64) -> Duration {

@@ -111,6 +111,10 @@ impl Shard {
         if let Some(attempt) = self.attempts.get(&id) {
             self.keys[attempt.key].works();
         }
+        self.lift_near();
+    }
+
+    fn lift_near(&mut self) {
         if matches!(self.hold, Some(Hold::Near(_))) {
             self.hold = None;
         }
@@ -324,9 +328,7 @@ impl Shard {
             self.keys[attempt.key].in_flight -= 1;
         }
         // What held for want of NEAR ends with any end: if the account is still short, the next one says so.
-        if matches!(self.hold, Some(Hold::Near(_))) {
-            self.hold = None;
-        }
+        self.lift_near();
         self.lone_in_flight -= usize::from(matches!(attempt.transfers.as_slice(), [open] if open.alone));
         self.append(Record::Closed { hash: attempt.hash, how });
         attempt

@@ -22,7 +22,7 @@ impl Shard {
         }
         if let Reply::NotSent { retry_after, .. } = reply {
             self.registry.not_asked();
-            let at = now + (*retry_after).clamp(limits::BACKOFF_MIN, limits::NOT_SENT_PAUSE_MAX);
+            let at = now + limits::not_sent_pause(*retry_after);
             return self.set_timer(at, Timer::Registration(account));
         }
         match self.registry.lost(&account) {

@@ -12,7 +12,7 @@ use crate::{
 
 /// Where the transfers of a batch come from.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum From {
+enum Source {
     Lone,
     Part,
     Ready,
@@ -34,12 +34,12 @@ impl Shard {
             let mut taken;
             let (queue, from) = if self.is_lone_due(now) {
                 taken = self.lone.drain(..1).collect();
-                (&mut taken, From::Lone)
+                (&mut taken, Source::Lone)
             } else if let Some(part) = self.parts.pop_front() {
                 taken = part;
-                (&mut taken, From::Part)
+                (&mut taken, Source::Part)
             } else if self.is_batch_due(now) {
-                (&mut self.ready, From::Ready)
+                (&mut self.ready, Source::Ready)
             } else {
                 return;
             };
@@ -53,15 +53,15 @@ impl Shard {
             });
             // What did not fit goes back to where it came from.
             match from {
-                From::Lone => {
+                Source::Lone => {
                     let left = queue.pop_front();
                     self.lone.extend(left);
                 }
-                From::Part if !queue.is_empty() => {
+                Source::Part if !queue.is_empty() => {
                     let left = std::mem::take(queue);
                     self.parts.push_front(left);
                 }
-                From::Part | From::Ready => {}
+                Source::Part | Source::Ready => {}
             }
             if plan.transfers.is_empty() {
                 self.hold_tokens(now, "the tokens left do not cover the next transfer");
@@ -70,7 +70,7 @@ impl Shard {
             if let Some(budget) = &mut self.budget {
                 *budget -= plan.amount;
             }
-            self.lone_in_flight += usize::from(from == From::Lone);
+            self.lone_in_flight += usize::from(from == Source::Lone);
             let actions = plan.actions(&bounds);
             self.sign(now, key, head, plan, actions);
         }
