@@ -102,7 +102,7 @@ impl Door {
         let mut transfers = ticket.ids.iter().zip(transfers).map(|(id, new)| {
             self.shared.board.accepted(*id, &new, &ticket.waiting);
             let memo = new.memo.map(String::into_boxed_str);
-            Transfer { id: TransferId(id.as_u128()), receiver: new.receiver, amount: new.amount, memo }
+            Transfer { id: TransferId(id.as_u128()), receiver: new.receiver, amount: new.amount, memo, key: None }
         });
         for key in &keys {
             let piece = if requested == 1 {

@@ -329,7 +329,7 @@ mod tests {
 
     fn attempt() -> Attempt {
         let open = Open::new(
-            Transfer { id: TransferId(1), receiver: "user.near".parse().unwrap(), amount: 1, memo: None },
+            Transfer { id: TransferId(1), receiver: "user.near".parse().unwrap(), amount: 1, memo: None, key: None },
             Instant::from_micros(0),
         );
         let plan = Plan { transfers: vec![open], steps: vec![Step::Pay(0)], amount: 1 };

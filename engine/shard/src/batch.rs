@@ -145,8 +145,13 @@ mod tests {
     fn queue(n: u128, receiver: impl Fn(u128) -> String) -> VecDeque<Open> {
         (0..n)
             .map(|i| {
-                let transfer =
-                    Transfer { id: TransferId(i), receiver: receiver(i).parse().unwrap(), amount: 10, memo: None };
+                let transfer = Transfer {
+                    id: TransferId(i),
+                    receiver: receiver(i).parse().unwrap(),
+                    amount: 10,
+                    memo: None,
+                    key: None,
+                };
                 Open::new(transfer, Instant::from_micros(0))
             })
             .collect()

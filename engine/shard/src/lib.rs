@@ -23,6 +23,7 @@ pub mod limits;
 mod record;
 mod registry;
 mod replay;
+mod settled;
 mod shard;
 mod time;
 mod transfer;
@@ -35,9 +36,10 @@ pub use key::AccessKey;
 pub use near_primitives::{hash::CryptoHash, types::AccountId};
 pub use record::{Closed, Lsn, Record, RecordError};
 pub use replay::{Contradiction, Recovered, RecoveredAttempt, RecoveredTransfer, recover};
+pub use settled::{Carried, RecoveredSettled};
 pub use shard::{Settings, Shard, Stats};
 pub use time::Instant;
-pub use transfer::{BatchId, Transfer, TransferId};
+pub use transfer::{BatchId, IdempotencyKey, Transfer, TransferId};
 pub use tx::Signer;
 
 /// What happens to a shard.

@@ -2,8 +2,7 @@
 //! its way.
 //!
 //! A record is a version byte and then borsh of [`Record`]: the variant's position, then its fields in order. So the
-//! order of variants and fields is the format; `the_bytes_of_version_1` holds it. A change takes a new version byte, and
-//! [`Record::decode`] goes on reading the old one.
+//! order of variants and fields is the format; `the_bytes_of_version_2` holds it. A change takes a new version byte.
 //!
 //! What the actions of a signed transaction do is not stored: its bytes say it.
 use std::sync::Arc;
@@ -25,6 +24,8 @@ pub enum Record {
         transfer: Transfer,
         /// When.
         at: Instant,
+        /// Transactions that carried it and ended without paying it, when it is repeated.
+        tried: Box<[CryptoHash]>,
     },
     /// A transaction was signed; its bytes may leave once this is durable (P2, P3).
     Signed {
@@ -49,6 +50,8 @@ pub enum Record {
         hash: CryptoHash,
         /// How.
         how: Closed,
+        /// When that became known.
+        at: Instant,
     },
     /// A transfer will never be paid (P5).
     Failed {
@@ -56,6 +59,8 @@ pub enum Record {
         id: TransferId,
         /// Why.
         reason: Box<str>,
+        /// When that was decided.
+        at: Instant,
     },
     /// From here on, up to [`Record::End`], a shard repeats everything it has open; what it wrote before is not needed
     /// once this is complete. A life begins with it, and repeats it now and then so that old segments can go.
@@ -95,7 +100,7 @@ pub enum Closed {
 }
 
 /// First byte of every record.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Why bytes are no record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -136,6 +141,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::IdempotencyKey;
 
     fn samples() -> Vec<Record> {
         let hash = CryptoHash::hash_bytes(b"transaction");
@@ -145,6 +151,7 @@ mod tests {
             receiver: "user1.test.near".parse().unwrap(),
             amount: u128::MAX,
             memo: memo.map(Into::into),
+            key: memo.map(|_| IdempotencyKey { name: "run 7#3".into(), of: 9 }),
         };
         let signed = |transfers: Box<[TransferId]>| Record::Signed {
             public_key: "ed25519:DcA2MzgpJbrUATQLLceocVckhhAqrkingax4oJ9kZ847".into(),
@@ -156,17 +163,17 @@ mod tests {
             transfers,
         };
         vec![
-            Record::Accepted { transfer: transfer(None), at },
-            Record::Accepted { transfer: transfer(Some("")), at },
-            Record::Accepted { transfer: transfer(Some("a memo, ünicode")), at },
+            Record::Accepted { transfer: transfer(None), at, tried: Box::default() },
+            Record::Accepted { transfer: transfer(Some("")), at, tried: Box::default() },
+            Record::Accepted { transfer: transfer(Some("a memo, ünicode")), at, tried: [hash, hash].into() },
             signed(Box::default()),
             signed((1..=3).map(TransferId).collect()),
-            Record::Closed { hash, how: Closed::Landed },
-            Record::Closed { hash, how: Closed::Failed { index: Some(3), why: "On-chain failure: why".into() } },
-            Record::Closed { hash, how: Closed::Failed { index: None, why: "".into() } },
-            Record::Closed { hash, how: Closed::Dead(Proof::Overtaken { key_nonce: 5, final_height: 6 }) },
-            Record::Closed { hash, how: Closed::Dead(Proof::Expired { final_height: 6 }) },
-            Record::Failed { id: TransferId(9), reason: "not registered".into() },
+            Record::Closed { hash, how: Closed::Landed, at },
+            Record::Closed { hash, how: Closed::Failed { index: Some(3), why: "On-chain failure: why".into() }, at },
+            Record::Closed { hash, how: Closed::Failed { index: None, why: "".into() }, at },
+            Record::Closed { hash, how: Closed::Dead(Proof::Overtaken { key_nonce: 5, final_height: 6 }), at },
+            Record::Closed { hash, how: Closed::Dead(Proof::Expired { final_height: 6 }), at },
+            Record::Failed { id: TransferId(9), reason: "not registered".into(), at },
             Record::Begin { life: 3, shards: 2, genesis: hash },
             Record::End,
             Record::Nonce { public_key: "ed25519:DcA2MzgpJbrUATQLLceocVckhhAqrkingax4oJ9kZ847".into(), nonce: 5 },
@@ -213,8 +220,8 @@ mod tests {
     #[test]
     fn another_version_is_named() {
         let mut bytes = encoded(&samples()[0]);
-        bytes[0] = 2;
-        assert_eq!(Record::decode(&bytes), Err(RecordError::Version(2)));
+        bytes[0] = 1;
+        assert_eq!(Record::decode(&bytes), Err(RecordError::Version(1)));
     }
 
     #[test]
@@ -229,19 +236,20 @@ mod tests {
 
     /// Journals of this version must stay readable: whoever has to change this test needs a new version byte.
     #[test]
-    fn the_bytes_of_version_1() {
+    fn the_bytes_of_version_2() {
         let digests: Vec<String> = samples()
             .iter()
             .map(|record| CryptoHash::hash_bytes(&encoded(record)).to_string()[..8].to_owned())
             .collect();
         let expected = [
-            "Di2wHtTg", "6Zr8hPpR", "6nfZrX7m", "HK9iuhj7", "8miC71JE", "DiNKDHu2", "7mosc1P4", "DaSFTjBQ", "42X1dPT3",
-            "AUSBKtTE", "Ggyzko4L", "D9vQSiqJ", "DgEfrs6X", "EW16w12g",
+            "39eSx39x", "DmVUeoTR", "5k1LMwHn", "2aJSuMop", "7SZqVZpQ", "2mweuvRp", "3DfPSkNr", "FEH4DCjs", "Gs5h9mGz",
+            "49dgfWoM", "J4uAmMzp", "CH9fxEEv", "2WprZSDh", "BdoWU9qu",
         ];
         assert_eq!(digests, expected);
         let id = TransferId(9);
-        let expected = [&[1, 3], &id.0.to_le_bytes()[..], &3u32.to_le_bytes(), b"why"].concat();
-        assert_eq!(encoded(&Record::Failed { id, reason: "why".into() }), expected);
+        let expected = [&[2, 3], &id.0.to_le_bytes()[..], &3u32.to_le_bytes(), b"why", &7u64.to_le_bytes()].concat();
+        let at = Instant::from_micros(7);
+        assert_eq!(encoded(&Record::Failed { id, reason: "why".into(), at }), expected);
     }
 
     proptest! {

@@ -119,7 +119,8 @@ mod tests {
     use crate::{Instant, Transfer, TransferId};
 
     fn open(id: u128, receiver: &str) -> Open {
-        let transfer = Transfer { id: TransferId(id), receiver: receiver.parse().unwrap(), amount: 1, memo: None };
+        let transfer =
+            Transfer { id: TransferId(id), receiver: receiver.parse().unwrap(), amount: 1, memo: None, key: None };
         Open::new(transfer, Instant::from_micros(0))
     }
 

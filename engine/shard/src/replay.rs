@@ -4,7 +4,7 @@ use std::{cmp::Ordering, sync::Arc};
 use foldhash::{HashMap, HashSet};
 use near_primitives::{action::Action, hash::CryptoHash, transaction::SignedTransaction};
 
-use crate::{BatchId, Closed, Instant, Record, Transfer, TransferId, batch::Step};
+use crate::{BatchId, Closed, Instant, Record, RecoveredSettled, Transfer, TransferId, batch::Step, settled::settled};
 
 /// Everything that the records of former lives leave open.
 #[derive(Debug, Default)]
@@ -19,6 +19,8 @@ pub struct Recovered {
     pub attempts: Vec<RecoveredAttempt>,
     /// The highest nonce signed with each key, `ed25519:...`.
     pub nonces: HashMap<Arc<str>, u64>,
+    /// What has settled in these records. The history may lack it.
+    pub settled: Vec<RecoveredSettled>,
 }
 
 /// A transfer that has not settled.
@@ -30,6 +32,8 @@ pub struct RecoveredTransfer {
     pub accepted_at: Instant,
     /// The open transaction that carries it, if any.
     pub carried_by: Option<CryptoHash>,
+    /// Transactions that carried it before and ended without paying it.
+    pub tried: Vec<CryptoHash>,
 }
 
 /// A transaction whose end is not known.
@@ -55,7 +59,7 @@ pub struct RecoveredAttempt {
 
 impl Recovered {
     /// Divides it among the shards of a new life: a transaction goes to the shard of its key, its transfers with it,
-    /// and what waits is spread.
+    /// and what waits is spread. What has settled concerns no shard: take it out first.
     pub fn split(
         self,
         shards: usize,
@@ -93,6 +97,13 @@ impl Recovered {
 pub struct Contradiction(String);
 
 /// Where a transfer is while records are read.
+struct Accepted {
+    transfer: Transfer,
+    at: Instant,
+    tried: Vec<CryptoHash>,
+    place: Place,
+}
+
 enum Place {
     Waiting,
     Carried(CryptoHash),
@@ -105,6 +116,7 @@ enum Place {
 /// it took over leaves two accounts of the same things, which agree.
 pub fn recover(records: Vec<(u16, Record)>) -> Result<Recovered, Contradiction> {
     let plan = Plan::read(&records)?;
+    let settled = settled(&records);
     let mut replay = Replay::default();
     let mut lives: HashMap<u16, u64> = HashMap::default();
     let genesis = records.iter().rev().find_map(|(_, record)| match record {
@@ -127,7 +139,7 @@ pub fn recover(records: Vec<(u16, Record)>) -> Result<Recovered, Contradiction> 
             replay.read(record)?;
         }
     }
-    Ok(Recovered { life: plan.last_life, genesis, ..replay.finish() })
+    Ok(Recovered { life: plan.last_life, genesis, settled, ..replay.finish() })
 }
 
 /// Which records count.
@@ -201,7 +213,7 @@ fn headless(shard: u16) -> Contradiction {
 struct Replay {
     /// In the order of acceptance.
     accepted: Vec<TransferId>,
-    open: HashMap<TransferId, (Transfer, Instant, Place)>,
+    open: HashMap<TransferId, Accepted>,
     settled: HashSet<TransferId>,
     attempts: HashMap<CryptoHash, RecoveredAttempt>,
     closed: HashSet<CryptoHash>,
@@ -219,14 +231,14 @@ impl Replay {
                 *highest = nonce.max(*highest);
                 Ok(())
             }
-            Record::Accepted { transfer, at } => {
+            Record::Accepted { transfer, at, tried } => {
                 let id = transfer.id;
                 if self.settled.contains(&id) {
                     return Err(Contradiction(format!("transfer {id:?} is accepted after it has settled")));
                 }
                 if !self.open.contains_key(&id) {
                     self.accepted.push(id);
-                    self.open.insert(id, (transfer, at, Place::Waiting));
+                    self.open.insert(id, Accepted { transfer, at, tried: tried.into(), place: Place::Waiting });
                 }
                 Ok(())
             }
@@ -243,9 +255,9 @@ impl Replay {
                     return Ok(());
                 }
                 for id in &transfers {
-                    match self.open.get_mut(id) {
-                        Some((_, _, place @ Place::Waiting)) => *place = Place::Carried(hash),
-                        Some((_, _, Place::Carried(other))) => {
+                    match self.open.get_mut(id).map(|open| &mut open.place) {
+                        Some(place @ Place::Waiting) => *place = Place::Carried(hash),
+                        Some(Place::Carried(other)) => {
                             return Err(Contradiction(format!("transfer {id:?} is in {hash} and in {other}")));
                         }
                         None => return Err(Contradiction(format!("{hash} carries {id:?}, which is not open"))),
@@ -257,7 +269,7 @@ impl Replay {
                 self.attempts.insert(hash, attempt);
                 Ok(())
             }
-            Record::Closed { hash, how } => {
+            Record::Closed { hash, how, .. } => {
                 let Some(attempt) = self.attempts.remove(&hash) else {
                     return Err(Contradiction(format!("the end of {hash}, which was never signed")));
                 };
@@ -266,20 +278,21 @@ impl Replay {
                     match how {
                         Closed::Landed => self.settle(id),
                         Closed::Failed { .. } | Closed::Dead(_) => {
-                            if let Some((_, _, place)) = self.open.get_mut(&id) {
-                                *place = Place::Waiting;
+                            if let Some(open) = self.open.get_mut(&id) {
+                                open.place = Place::Waiting;
+                                open.tried.push(hash);
                             }
                         }
                     }
                 }
                 Ok(())
             }
-            Record::Failed { id, .. } => match self.open.get(&id) {
-                Some((_, _, Place::Waiting)) => {
+            Record::Failed { id, .. } => match self.open.get(&id).map(|open| &open.place) {
+                Some(Place::Waiting) => {
                     self.settle(id);
                     Ok(())
                 }
-                Some((_, _, Place::Carried(hash))) => {
+                Some(Place::Carried(hash)) => {
                     Err(Contradiction(format!("transfer {id:?} has failed, but {hash} carries it")))
                 }
                 None => Err(Contradiction(format!("transfer {id:?} has failed, but is not open"))),
@@ -298,12 +311,12 @@ impl Replay {
             .accepted
             .into_iter()
             .filter_map(|id| self.open.remove(&id))
-            .map(|(transfer, accepted_at, place)| {
+            .map(|Accepted { transfer, at, tried, place }| {
                 let carried_by = match place {
                     Place::Waiting => None,
                     Place::Carried(hash) => Some(hash),
                 };
-                RecoveredTransfer { transfer, accepted_at, carried_by }
+                RecoveredTransfer { transfer, accepted_at: at, carried_by, tried }
             })
             .collect();
         let mut attempts: Vec<_> = self.attempts.into_values().collect();
@@ -349,11 +362,11 @@ mod tests {
     }
 
     fn transfer(id: u128) -> Transfer {
-        Transfer { id: TransferId(id), receiver: "user.near".parse().unwrap(), amount: 1, memo: None }
+        Transfer { id: TransferId(id), receiver: "user.near".parse().unwrap(), amount: 1, memo: None, key: None }
     }
 
     fn accepted(id: u128) -> Record {
-        Record::Accepted { transfer: transfer(id), at: Instant::from_micros(1) }
+        Record::Accepted { transfer: transfer(id), at: Instant::from_micros(1), tried: Box::default() }
     }
 
     /// A transaction that pays these transfers; another `block`, another hash.
@@ -377,7 +390,7 @@ mod tests {
     }
 
     fn landed(hash: CryptoHash) -> Record {
-        Record::Closed { hash, how: Closed::Landed }
+        Record::Closed { hash, how: Closed::Landed, at: Instant::from_micros(9) }
     }
 
     fn read(records: &[Record]) -> Result<Recovered, Contradiction> {
@@ -389,8 +402,12 @@ mod tests {
     fn contradictions_stop_a_start() {
         let ((one, sign_one), (two, sign_two)) = (signed(5, 1, &[1]), signed(5, 2, &[1]));
         let (_, sign_next) = signed(6, 1, &[1]);
-        let failed = Record::Failed { id: TransferId(1), reason: "".into() };
-        let dead = |hash| Record::Closed { hash, how: Closed::Dead(crate::Proof::Expired { final_height: 1 }) };
+        let failed = Record::Failed { id: TransferId(1), reason: "".into(), at: Instant::from_micros(9) };
+        let dead = |hash| Record::Closed {
+            hash,
+            how: Closed::Dead(crate::Proof::Expired { final_height: 1 }),
+            at: Instant::from_micros(8),
+        };
         for (records, says) in [
             (vec![accepted(1), sign_one.clone(), dead(one), sign_two], "signed twice"),
             (vec![accepted(1), sign_one.clone(), sign_next], "is in"),
@@ -482,5 +499,37 @@ mod tests {
         }
         // Incomplete, it does not.
         assert!(recover(all[1..all.len() - 1].to_vec()).is_err());
+    }
+
+    #[test]
+    fn what_settled_is_told_with_all_that_carried_it_also_if_a_repetition_replaced_it() {
+        let ((one, sign_one), (two, sign_two)) = (signed(5, 1, &[1, 2]), signed(6, 1, &[2, 1]));
+        let dead = |hash| Record::Closed {
+            hash,
+            how: Closed::Dead(crate::Proof::Expired { final_height: 1 }),
+            at: Instant::from_micros(8),
+        };
+        let failed = Record::Failed { id: TransferId(3), reason: "no".into(), at: Instant::from_micros(7) };
+        let records = [
+            vec![begin(1, 1), Record::End, accepted(1), accepted(2), accepted(3), failed],
+            vec![sign_one, dead(one), sign_two, landed(two)],
+            vec![begin(1, 1), Record::End, accepted(4)],
+        ]
+        .concat();
+        let records: Vec<(u16, Record)> = records.into_iter().map(|record| (0, record)).collect();
+        let recovered = recover(records.clone()).unwrap();
+        assert_eq!(recovered.transfers.len(), 1);
+        let told: Vec<_> = recovered
+            .settled
+            .into_iter()
+            .map(|settled| (settled.transfer.id.0, settled.outcome, settled.tried, settled.carried))
+            .collect();
+        let batch = BatchId { at: Instant::from_micros(1), number: 1 };
+        let paid = |position| Some(crate::Carried { hash: two, batch, position });
+        let expected =
+            [(3, Err("no".into()), vec![], None), (1, Ok(()), vec![one], paid(1)), (2, Ok(()), vec![one], paid(0))];
+        assert_eq!(told, expected);
+        // What was accepted in a segment that is gone is in the history already.
+        assert!(recover(records[9..].to_vec()).unwrap().settled.is_empty());
     }
 }

@@ -261,7 +261,7 @@ impl Shard {
     }
 
     fn accept(&mut self, now: Instant, transfer: Transfer) {
-        let lsn = self.append(Record::Accepted { transfer: transfer.clone(), at: now });
+        let lsn = self.append(Record::Accepted { transfer: transfer.clone(), at: now, tried: Box::default() });
         self.untold.push_back((lsn, transfer.id, News::Accepted));
         let open = Open::new(transfer, now);
         self.queue(now, open);
@@ -278,7 +278,7 @@ impl Shard {
                      (storage_deposit) and send a new transfer",
                     self.settings.token
                 );
-                self.fail(&open, reason.into());
+                self.fail(now, &open, reason.into());
             }
             _ => {
                 open.since = now;

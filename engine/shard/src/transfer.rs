@@ -2,7 +2,7 @@
 use std::fmt;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use near_primitives::types::AccountId;
+use near_primitives::{hash::CryptoHash, types::AccountId};
 
 use crate::Instant;
 
@@ -21,6 +21,17 @@ pub struct Transfer {
     pub amount: u128,
     /// Passed on to the token; absent is sent as an empty string, as the Node service does.
     pub memo: Option<Box<str>>,
+    /// What its client calls it, if anything (P6).
+    pub key: Option<IdempotencyKey>,
+}
+
+/// A client's own name for a transfer: whoever sends the same name again means the same transfer.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct IdempotencyKey {
+    /// The name. That of item `i` of a request that was named as a whole is `name#i`.
+    pub name: Box<str>,
+    /// Transfers in the request that was named as a whole; 1 when the name is the transfer's own.
+    pub of: u32,
 }
 
 /// Name of a signed batch, printed as the Node service does: `batch-<ms>-<n>`.
@@ -52,10 +63,12 @@ pub(crate) struct Open {
     pub(crate) undone: u32,
     /// It travels without batch mates: it, or its receiver, has failed before.
     pub(crate) alone: bool,
+    /// Transactions that carried it and ended without paying it.
+    pub(crate) tried: Vec<CryptoHash>,
 }
 
 impl Open {
     pub(crate) fn new(transfer: Transfer, now: Instant) -> Self {
-        Self { transfer, accepted_at: now, since: now, blamed: 0, undone: 0, alone: false }
+        Self { transfer, accepted_at: now, since: now, blamed: 0, undone: 0, alone: false, tried: Vec::new() }
     }
 }

@@ -133,6 +133,7 @@ mod tests {
             receiver: "user1.test.near".parse().unwrap(),
             amount: u128::MAX,
             memo: memo.map(Into::into),
+            key: None,
         }
     }
 

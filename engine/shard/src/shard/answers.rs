@@ -86,11 +86,11 @@ impl Shard {
                     self.set_timer(now + pause, Timer::Attempt(id));
                 }
             }
-            Next::Landed { gas_burnt } => self.landed(id, gas_burnt),
+            Next::Landed { gas_burnt } => self.landed(now, id, gas_burnt),
             Next::Failed { index, failure } => self.failed(now, id, index, &failure),
             Next::Dead(proof) => {
                 self.stats.deaths += 1;
-                let attempt = self.close(id, Closed::Dead(proof));
+                let attempt = self.close(now, id, Closed::Dead(proof));
                 match attempt.permanent {
                     Some(why) => self.refused_for_good(now, attempt.transfers, &why),
                     None => {
@@ -136,7 +136,7 @@ impl Shard {
             if open.blamed >= self.settings.max_attempts {
                 let reason = format!("Refused by the node: {}", why.chars().take(512).collect::<String>());
                 let open = open.clone();
-                return self.fail(&open, reason.into());
+                return self.fail(now, &open, reason.into());
             }
         }
         for open in &mut transfers {
@@ -202,8 +202,8 @@ impl Shard {
         }
     }
 
-    pub(super) fn landed(&mut self, id: u64, gas_burnt: Option<u64>) {
-        let attempt = self.close(id, Closed::Landed);
+    pub(super) fn landed(&mut self, now: Instant, id: u64, gas_burnt: Option<u64>) {
+        let attempt = self.close(now, id, Closed::Landed);
         if let Some(gas) = gas_burnt {
             self.observe_gas(gas, attempt.steps.len());
         }
@@ -217,7 +217,7 @@ impl Shard {
     /// Failure at FINAL: everything was undone, the nonce is used, so each transfer may be signed again (P4).
     pub(super) fn failed(&mut self, now: Instant, id: u64, index: Option<u64>, failure: &Failure) {
         let why = blame::text(failure);
-        let mut attempt = self.close(id, Closed::Failed { index, why: why.clone() });
+        let mut attempt = self.close(now, id, Closed::Failed { index, why: why.clone() });
         if attempt.is_fence() {
             return;
         }
@@ -262,7 +262,7 @@ impl Shard {
             self.registry.learn(culprit.transfer.receiver.clone(), false);
         }
         if blame == Blame::Forever || culprit.blamed >= self.settings.max_attempts {
-            return self.fail(&culprit, why);
+            return self.fail(now, &culprit, why);
         }
         if blame == Blame::Unregistered || blame == Blame::Unclear {
             culprit.alone |= blame == Blame::Unclear;
@@ -318,25 +318,28 @@ impl Shard {
     }
 
     /// The end of an attempt is known for ever. The only place where transfers leave an attempt (P4).
-    pub(super) fn close(&mut self, id: u64, how: Closed) -> Attempt {
+    pub(super) fn close(&mut self, now: Instant, id: u64, how: Closed) -> Attempt {
         #[expect(
             clippy::expect_used,
             reason = "callers have just looked it up; two ends of one attempt would be a broken promise"
         )]
-        let attempt = self.attempts.remove(&id).expect("an open attempt");
+        let mut attempt = self.attempts.remove(&id).expect("an open attempt");
         if attempt.holds_slot {
             self.keys[attempt.key].in_flight -= 1;
         }
         // What held for want of NEAR ends with any end: if the account is still short, the next one says so.
         self.lift_near();
         self.lone_in_flight -= usize::from(matches!(attempt.transfers.as_slice(), [open] if open.alone));
-        self.append(Record::Closed { hash: attempt.hash, how });
+        for open in &mut attempt.transfers {
+            open.tried.push(attempt.hash);
+        }
+        self.append(Record::Closed { hash: attempt.hash, how, at: now });
         attempt
     }
 
-    pub(super) fn fail(&mut self, open: &Open, reason: Box<str>) {
+    pub(super) fn fail(&mut self, now: Instant, open: &Open, reason: Box<str>) {
         let id = open.transfer.id;
-        let lsn = self.append(Record::Failed { id, reason: reason.clone() });
+        let lsn = self.append(Record::Failed { id, reason: reason.clone(), at: now });
         self.untold.push_back((lsn, id, News::Failed { reason }));
     }
 

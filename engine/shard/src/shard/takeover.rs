@@ -16,7 +16,7 @@ impl Shard {
     pub fn take_over(&mut self, now: Instant, recovered: Recovered) {
         let (mut carried, mut waiting) = (HashMap::<TransferId, Open>::default(), Vec::new());
         for found in recovered.transfers {
-            let open = Open { accepted_at: found.accepted_at, ..Open::new(found.transfer, now) };
+            let open = Open { accepted_at: found.accepted_at, tried: found.tried, ..Open::new(found.transfer, now) };
             match found.carried_by {
                 Some(_) => {
                     carried.insert(open.transfer.id, open);
@@ -89,5 +89,5 @@ impl Shard {
 }
 
 fn accepted(open: &Open) -> Record {
-    Record::Accepted { transfer: open.transfer.clone(), at: open.accepted_at }
+    Record::Accepted { transfer: open.transfer.clone(), at: open.accepted_at, tried: open.tried.as_slice().into() }
 }

@@ -216,7 +216,7 @@ impl Bench {
     pub(crate) fn accept_amount(&mut self, receiver: &str, amount: u128) -> TransferId {
         self.next_id += 1;
         let id = TransferId(self.next_id);
-        let transfer = Transfer { id, receiver: receiver.parse().unwrap(), amount, memo: None };
+        let transfer = Transfer { id, receiver: receiver.parse().unwrap(), amount, memo: None, key: None };
         self.shard.handle(self.now, Input::Accept(transfer));
         id
     }

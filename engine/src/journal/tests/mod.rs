@@ -9,7 +9,7 @@ mod torn;
 
 use std::{sync::Arc, time::Duration};
 
-use keyshard_shard::{Lsn, Record, TransferId};
+use keyshard_shard::{Lsn, Record};
 
 use super::{Appender, Disk, Entry, JournalError, Log, Options, Replay, Sync};
 use crate::ring::Bell;
@@ -18,10 +18,9 @@ use fake_disk::FakeDisk;
 /// The smallest segments, so that a few dozen records fill one.
 const SMALL: Options = Options { segment_bytes: 8192, sync: Sync::Always, name: [7; 16] };
 
-/// A record that names its shard and number, of about `size` bytes.
+/// A record that names its shard and number, of about `size` bytes; its last byte is not zero.
 fn record(shard: u16, lsn: Lsn, size: usize) -> Record {
-    let id = TransferId(u128::from(shard) << 64 | u128::from(lsn));
-    Record::Failed { id, reason: "x".repeat(size).into() }
+    Record::Nonce { public_key: format!("{shard:02x}{lsn:06x}{}", "x".repeat(size)).into(), nonce: u64::MAX }
 }
 
 fn bytes(record: &Record) -> Vec<u8> {
@@ -45,8 +44,8 @@ fn commit(log: &mut Log, group: &[(u16, Lsn, usize)]) -> Result<(), JournalError
 /// What was read, as (shard, lsn); every record must be the one that was appended under these.
 fn names(entries: &[Entry]) -> Vec<(u16, Lsn)> {
     for entry in entries {
-        let Record::Failed { reason, .. } = &entry.record else { panic!("{entry:?} was never appended") };
-        assert_eq!(entry.record, record(entry.shard, entry.lsn, reason.len()));
+        let Record::Nonce { public_key, .. } = &entry.record else { panic!("{entry:?} was never appended") };
+        assert_eq!(entry.record, record(entry.shard, entry.lsn, public_key.len() - 8));
     }
     entries.iter().map(|entry| (entry.shard, entry.lsn)).collect()
 }
