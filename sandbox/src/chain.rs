@@ -28,17 +28,23 @@ use crate::validity::{self, TxCost};
 /// Largest height: nonces up to a million times this must fit 64 bits.
 pub const MAX_HEIGHT: u64 = 1_000_000_000_000;
 
-/// A record of `sandbox_patch_state`.
+/// A change from outside: a record of `sandbox_patch_state`, or what tests do to a token.
 #[derive(Clone, Debug)]
 pub enum Patch {
     /// Sets an access key as it is, nonce included.
     AccessKey(AccountId, near_crypto::PublicKey, AccessKey),
     /// Sets an account.
     Account(AccountId, Account),
+    /// Sets what an account holds of the token at the first; none unregisters it.
+    TokenBalance(AccountId, AccountId, Option<u128>),
+    /// From then on (or no longer), the token at the first panics when the second is to receive.
+    TokenRefuses(AccountId, AccountId, bool),
 }
 
 /// The chain and everything it knows.
-#[derive(Debug)]
+///
+/// A clone is a fork: the same blocks, and from then on its own.
+#[derive(Clone, Debug)]
 pub struct Chain {
     pub(crate) state: State,
     pool: Pool,
@@ -53,6 +59,7 @@ pub struct Chain {
     validity_period: u64,
     epoch_length: u64,
     unlimited: bool,
+    gas_limit: Option<u64>,
 }
 
 /// yoctoNEAR in accounts, and the burnt rest. They add up to the same at any time.
@@ -83,6 +90,7 @@ impl Chain {
             validity_period: config.transaction_validity_period,
             epoch_length: config.epoch_length,
             unlimited: config.unlimited,
+            gas_limit: None,
         }
     }
 
@@ -94,6 +102,12 @@ impl Chain {
         self.check(&tx, true)?;
         self.pool.insert(tx);
         Ok(())
+    }
+
+    /// Lets a transaction wait for a block without a check, as one that comes from another node's pool. What is invalid is
+    /// dropped when a block is made, and nobody is told.
+    pub fn insert(&mut self, tx: Arc<SignedTransaction>) {
+        self.pool.insert(tx);
     }
 
     /// The same check without taking the transaction. `signature`: also what never changes.
@@ -157,7 +171,21 @@ impl Chain {
 
     /// Gas and compute a block: `u64::MAX` if unlimited.
     pub fn gas_limit(&self) -> u64 {
-        if self.unlimited { u64::MAX } else { gas::CHUNK_GAS_LIMIT }
+        match self.gas_limit {
+            Some(limit) => limit,
+            None if self.unlimited => u64::MAX,
+            None => gas::CHUNK_GAS_LIMIT,
+        }
+    }
+
+    /// Another limit for the blocks to come, or the usual one. Receipts beyond it are delayed, as by other people's load.
+    pub fn limit_gas(&mut self, limit: Option<u64>) {
+        self.gas_limit = limit;
+    }
+
+    /// What contract calls cost from now on, in percent of the recorded cost.
+    pub fn price_calls(&mut self, percent: u64) {
+        self.state.call_percent = percent;
     }
 
     /// yoctoNEAR that exist.
@@ -183,6 +211,17 @@ impl Chain {
     /// An access key at the head.
     pub fn access_key(&self, id: &AccountId, key: &near_crypto::PublicKey) -> Option<&AccessKey> {
         self.state.keys.get(&(id.clone(), key.clone()))
+    }
+
+    /// An access key after the block at `height`; none if there was none, or nobody knows any more.
+    pub fn access_key_at(&self, height: u64, id: &AccountId, key: &near_crypto::PublicKey) -> Option<&AccessKey> {
+        self.state.can_view(height).then(|| self.state.keys.at(height, &(id.clone(), key.clone()))).flatten()
+    }
+
+    /// A token balance after the block at `height`; none if not registered, no token, or nobody knows any more.
+    pub fn token_balance_at(&self, height: u64, contract: &AccountId, owner: &AccountId) -> Option<u128> {
+        let token = self.token_at(height, contract).filter(|_| self.state.can_view(height))?;
+        token.balances.at(height, owner).copied()
     }
 
     /// A token balance at the head; none if not registered, or no token.
@@ -302,6 +341,16 @@ impl Chain {
                     let has = account.amount.saturating_add(account.locked);
                     self.genesis_supply = self.genesis_supply.saturating_sub(had).saturating_add(has);
                     self.state.accounts.set(id, Some(account));
+                }
+                Patch::TokenBalance(contract, owner, balance) => {
+                    if let Some(token) = self.state.token_mut(&contract) {
+                        token.balances.set(owner, balance);
+                    }
+                }
+                Patch::TokenRefuses(contract, receiver, refuses) => {
+                    if let Some(token) = self.state.token_mut(&contract) {
+                        token.refuse(receiver, refuses);
+                    }
                 }
             }
         }

@@ -20,6 +20,7 @@ pub const TOKEN_SUPPLY: u128 = 1_000_000_000 * NEAR;
 /// The state at genesis, and all yoctoNEAR in it.
 pub(crate) fn state(config: &Config) -> (State, u128) {
     let mut state = State::default();
+    state.call_percent = 100;
     let account = account_id(credentials::ACCOUNT);
     let ft = account_id(credentials::FT);
     let mut owner = Account::new(1_000_000_000 * NEAR);

@@ -51,7 +51,7 @@ impl Progress {
 }
 
 /// A block with its one chunk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Block {
     /// Its height; genesis is 0.
     pub height: u64,
@@ -88,7 +88,7 @@ pub struct Block {
 }
 
 /// An access key's value after a transaction or receipt touched it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct KeyChange {
     pub(crate) id: KeyId,
     pub(crate) cause: Cause,
@@ -105,7 +105,7 @@ pub(crate) enum Cause {
 }
 
 /// A transaction on chain.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub(crate) hash: CryptoHash,
     pub(crate) height: u64,
@@ -114,7 +114,7 @@ pub(crate) struct Record {
 }
 
 /// Everything that can be told of a transaction on chain.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Details {
     pub(crate) tx: Arc<SignedTransaction>,
     pub(crate) send_gas: u64,
@@ -128,7 +128,7 @@ pub(crate) struct Details {
 }
 
 /// A receipt on chain.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ReceiptRecord {
     pub(crate) id: CryptoHash,
     pub(crate) predecessor: AccountId,
@@ -140,7 +140,7 @@ pub(crate) struct ReceiptRecord {
 }
 
 /// What a receipt did.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub(crate) height: u64,
     pub(crate) logs: Vec<String>,
@@ -160,7 +160,7 @@ pub(crate) enum Known<'a> {
 }
 
 /// All that is remembered.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct History {
     genesis_hash: CryptoHash,
     genesis_nanos: u64,
@@ -258,6 +258,10 @@ impl History {
             Known::Here(_, details) => Some(&details.receipts.first()?.outcome.as_ref()?.result),
             Known::Unknown | Known::Forgotten => None,
         }
+    }
+
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.records.iter()
     }
 
     pub(crate) fn known(&self, hash: &CryptoHash) -> Known<'_> {

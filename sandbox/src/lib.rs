@@ -18,6 +18,7 @@ pub mod credentials;
 pub mod gas;
 pub mod genesis;
 pub mod history;
+pub mod past;
 pub mod pool;
 pub mod server;
 pub mod state;

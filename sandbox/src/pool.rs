@@ -18,7 +18,7 @@ pub const MAX_POOL_BYTES: u64 = 100_000_000;
 /// Ascending nonce; at the same nonce, latest arrival first.
 type Place = (u64, u64);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Pool {
     groups: HashMap<KeyId, BTreeMap<Place, Arc<SignedTransaction>>>,
     /// Non-empty groups, next one to be served in front.

@@ -16,7 +16,7 @@ use crate::runtime::{self, Executed, Receipt, child_id};
 use crate::validity;
 
 /// A receipt that waits to run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pending {
     pub(crate) tx_seq: u64,
     pub(crate) index: u32,
@@ -27,7 +27,7 @@ pub(crate) struct Pending {
     pub(crate) prepaid_gas: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum What {
     /// The transaction's actions.
     Actions,

@@ -215,6 +215,8 @@ impl Execution<'_> {
             &mut log,
         );
         let mut cost = work.cost(call.args.len(), log.len(), self.transfers > 0);
+        let percent = |amount: u64| (u128::from(amount) * u128::from(self.state.call_percent) / 100) as u64;
+        (cost.gas, cost.compute) = (percent(cost.gas), percent(cost.compute));
         self.transfers += u32::from(work == Work::Transfer);
         // Sending a transfer burns its send fee inside the call and sets its execution fee aside.
         let sends_back = result.as_ref().is_ok_and(|done| done.transfer_back > 0);

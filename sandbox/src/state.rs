@@ -22,7 +22,7 @@ type Before<K, V> = HashMap<K, Option<V>, RandomState>;
 
 /// A map whose earlier values can be brought back: within a receipt by [`Versioned::rollback`], for past blocks by
 /// [`Versioned::at`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Versioned<K, V> {
     map: HashMap<K, V, RandomState>,
     /// Writes since the last [`Versioned::seal`], oldest first, each with the value it replaced.
@@ -145,7 +145,7 @@ impl Account {
 pub(crate) type KeyId = (AccountId, PublicKey);
 
 /// Everything that blocks change.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     pub(crate) accounts: Versioned<AccountId, Account>,
     pub(crate) keys: Versioned<KeyId, AccessKey>,
@@ -157,6 +157,8 @@ pub(crate) struct State {
     changed_tokens: BTreeSet<AccountId>,
     /// Heights of the blocks that can be viewed, oldest first.
     heights: VecDeque<u64>,
+    /// What calls cost, in percent of what was recorded.
+    pub(crate) call_percent: u64,
 }
 
 /// Where a receipt began.

@@ -1,6 +1,7 @@
 //! The token contract: NEP-141, NEP-145 and NEP-148 run natively, with the messages and events of the standard contract
 //! (near-contract-standards). Pure: arguments in, result and log out.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use near_primitives::types::AccountId;
@@ -16,7 +17,7 @@ pub const STORAGE_DEPOSIT: u128 = 1_250_000_000_000_000_000_000;
 pub(crate) const ACCOUNT_STORAGE: u64 = 125;
 
 /// An initialised token. Amounts in the token's smallest unit.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Token {
     /// Balances of registered accounts.
     pub(crate) balances: Versioned<AccountId, u128>,
@@ -24,6 +25,8 @@ pub(crate) struct Token {
     pub(crate) created: u64,
     total_supply: u128,
     metadata: Box<RawValue>,
+    /// Receivers that make it panic.
+    refused: BTreeSet<AccountId>,
 }
 
 /// A call that changes state.
@@ -68,13 +71,22 @@ impl Token {
     pub(crate) fn new(owner: AccountId, total_supply: u128, metadata: Box<RawValue>, height: u64) -> Self {
         let mut balances = Versioned::default();
         balances.set(owner, Some(total_supply));
-        Self { balances, created: height, total_supply, metadata }
+        Self { balances, created: height, total_supply, metadata, refused: BTreeSet::new() }
     }
 
     /// The metadata that `new_default_meta` sets.
     pub(crate) fn default_metadata() -> Box<RawValue> {
         const TEXT: &str = r#"{"spec":"ft-1.0.0","name":"Example NEAR fungible token","symbol":"EXAMPLE","icon":"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'%3E%3Ccircle cx='4' cy='4' r='4'/%3E%3C/svg%3E","reference":null,"reference_hash":null,"decimals":24}"#;
         RawValue::from_string(TEXT.to_owned()).unwrap_or_else(|_| RawValue::NULL.to_owned())
+    }
+
+    /// From now on (or no longer), paying this account panics.
+    pub(crate) fn refuse(&mut self, receiver: AccountId, refuses: bool) {
+        if refuses {
+            self.refused.insert(receiver);
+        } else {
+            self.refused.remove(&receiver);
+        }
     }
 
     fn transfer(&mut self, from: &AccountId, args: TransferArgs, log: &mut String) -> Called {
@@ -94,6 +106,9 @@ impl Token {
         let Some(had) = self.balances.get(&args.receiver_id).copied() else {
             return (Work::NotRegistered, Err(not_registered(&args.receiver_id)));
         };
+        if self.refused.contains(&args.receiver_id) {
+            return (Work::NotRegistered, Err(panic("The receiver is blocked")));
+        }
         let Some(has) = had.checked_add(amount) else {
             return (Work::NotRegistered, Err(panic("Balance overflow")));
         };
