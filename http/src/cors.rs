@@ -1,7 +1,9 @@
-//! Cross-origin rules: the same headers as the Node service.
+//! Cross-origin rules: the same headers as the Node service, which has none to expose, and those that only Keyshard sends.
 use http::{HeaderMap, HeaderValue, Method, header};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE");
+/// What scripts may read of an answer beside its body.
+const EXPOSED: HeaderValue = HeaderValue::from_static("Idempotency-Replayed,Location,Preference-Applied");
 const VARY_ORIGIN: HeaderValue = HeaderValue::from_static("Origin");
 const VARY_PREFLIGHT: HeaderValue = HeaderValue::from_static("Origin, Access-Control-Request-Headers");
 
@@ -24,10 +26,12 @@ impl Cors {
 
     /// Adds the headers that belong on the answer to this request.
     pub(crate) fn apply(&self, method: &Method, request: &HeaderMap, response: &mut HeaderMap) {
-        if let Some(origin) = request.get(header::ORIGIN)
-            && self.allows(origin)
-        {
+        let origin = request.get(header::ORIGIN).filter(|origin| self.allows(origin));
+        if let Some(origin) = origin {
             response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        }
+        if origin.is_some() && method != Method::OPTIONS {
+            response.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
         }
         if method != Method::OPTIONS {
             response.insert(header::VARY, VARY_ORIGIN);
@@ -79,7 +83,7 @@ mod tests {
             let request: Vec<_> = origin.map(|origin| ("origin", origin)).into_iter().collect();
             let headers = answer(rule, &Method::POST, &request);
             assert_eq!(headers.contains(&allow(origin.unwrap_or_default())), allowed, "{rule} {origin:?}");
-            assert_eq!(headers.len(), 1 + usize::from(allowed));
+            assert_eq!(headers.len(), 1 + 2 * usize::from(allowed));
             assert!(headers.contains(&("vary".to_owned(), "Origin".to_owned())));
         }
     }

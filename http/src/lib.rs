@@ -22,6 +22,7 @@ mod io;
 mod json;
 mod metrics;
 mod outcome;
+mod prefer;
 mod process;
 mod router;
 mod send_ft;

@@ -120,7 +120,9 @@ impl Outcome<'_> {
             ),
         };
         let mut answer = json(StatusCode::ACCEPTED, &body);
-        if let Some(location) = single.and_then(|id| HeaderValue::try_from(format!("/transfer/{id}")).ok()) {
+        // Of several transfers, the first is where to begin.
+        let first = self.ids.first().and_then(|id| HeaderValue::try_from(format!("/transfer/{id}")).ok());
+        if let Some(location) = first {
             answer.headers_mut().insert(header::LOCATION, location);
         }
         answer
@@ -328,7 +330,7 @@ mod tests {
         let jobs = [Some(job(1, JobStatus::Failed)), Some(job(2, JobStatus::Processing)), None];
         let (status, body, headers) = shown(&jobs, true, false);
         assert_eq!(status, 202);
-        assert!(!headers.contains_key(header::LOCATION));
+        assert_eq!(headers[header::LOCATION], format!("/transfer/{ID1}").as_str());
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(body["jobIds"].as_array().unwrap().len(), 3);
         let statuses: Vec<_> =

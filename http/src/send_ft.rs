@@ -1,7 +1,7 @@
 //! `POST /send-ft`: takes a request, hands its transfers to the engine, waits for them and tells what became of them.
 use std::sync::atomic::Ordering::Relaxed;
 
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 use keyshard_engine::{Job, Refused};
 use serde::Serialize;
@@ -10,6 +10,7 @@ use crate::{
     body::{self, BodyError},
     json::{Answer, error, json},
     outcome::Outcome,
+    prefer::Prefer,
     service::{Rejected, Service},
     validate::{self, Invalid},
 };
@@ -17,9 +18,11 @@ use crate::{
 /// When an overloaded client is advised to come back.
 const RETRY_AFTER_SECONDS: u32 = 5;
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// Answers one request.
 pub(crate) async fn send_ft(service: &Service, request: Request<Incoming>) -> Answer {
+    let prefer = Prefer::of(request.headers());
     let transfers = match read(service, request).await {
         Ok(request) => request.transfers,
         Err(refusal) => return *refusal,
@@ -37,10 +40,11 @@ pub(crate) async fn send_ft(service: &Service, request: Request<Incoming>) -> An
     };
     service.stats.active.fetch_add(1, Relaxed);
     let _active = Active(service);
+    let limit = service.http().request_timeout;
     let in_time = tokio::select! {
         biased;
         () = ticket.answerable() => true,
-        () = tokio::time::sleep(service.http().request_timeout) => false,
+        () = tokio::time::sleep(prefer.patience(limit)) => false,
         () = service.closing() => false,
     };
     if !in_time {
@@ -51,7 +55,11 @@ pub(crate) async fn send_ft(service: &Service, request: Request<Incoming>) -> An
     let settled = |job: &Option<Job>| job.as_ref().is_some_and(|job| job.status.is_settled());
     let forgotten = jobs.iter().any(Option::is_none);
     let open = forgotten || (!in_time && !jobs.iter().all(settled));
-    Outcome { jobs: &jobs, ids: ticket.ids(), open }.answer(service.http().sandbox)
+    let mut answer = Outcome { jobs: &jobs, ids: ticket.ids(), open }.answer(service.http().sandbox);
+    if open && let Some(applied) = prefer.applied() {
+        answer.headers_mut().insert(PREFERENCE_APPLIED, applied);
+    }
+    answer
 }
 
 /// Counts a request as active while it lives, also if its client goes away.

@@ -3,6 +3,7 @@
 
 pub(crate) mod chain;
 pub(crate) mod program;
+pub(crate) mod serving;
 
 use std::{
     io::{Read as _, Write as _},
