@@ -1,7 +1,7 @@
 //! What the engine must be told to start, and why it may refuse to.
 use std::{path::PathBuf, time::Duration};
 
-use keyshard_shard::{Level, StoragePolicy};
+use keyshard_shard::{Level, StoragePolicy, Trust};
 use near_crypto::SecretKey;
 use near_primitives::types::AccountId;
 
@@ -15,6 +15,9 @@ pub struct Config {
     pub keys: Vec<SecretKey>,
     /// Endpoints, time-outs and circuit breakers of the JSON-RPC clients (one client a shard).
     pub rpc: keyshard_rpc::Config,
+    /// Whose word ends a transaction; `None`: two endpoints must agree where there are two or more. With two endpoints that
+    /// means that nothing new is signed while one of them is down; three keep paying.
+    pub trust: Option<Trust>,
     /// How far a transfer must be executed before its caller is answered.
     pub wait_until: Level,
     /// What is done about receivers that are not registered with the token (NEP-145).

@@ -4,13 +4,13 @@ use std::{cell::RefCell, collections::VecDeque, rc::Rc, sync::Arc, time::Duratio
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use keyshard_rpc::{
-    AccessKeyError, ActionErrorKind, Answer, BlockRef, Class, Client, EndpointId, Error, ExecutionResult,
+    AccessKeyError, ActionErrorKind, Answer, Block, BlockRef, Class, Client, EndpointId, Error, ExecutionResult,
     ExecutionStatus, Fate as RpcFate, FunctionCallError, InvalidTx, ProtocolConfig, Refusal as RpcRefusal, Route,
     SendUntil, TxStatus, WaitUntil,
 };
 use keyshard_shard::{
-    AccountId, AskId, ChainLimits, CryptoHash, EndpointIndex, Execution, Failure, Fate, Head, Input, Known, Level,
-    Query, Refusal, Reply, Status,
+    AccountId, AskId, ChainLimits, CryptoHash, EndpointIndex, EndpointSet, Execution, Failure, Fate, Head, Input,
+    Known, Level, Query, Refusal, Reply, Settings, Status, Trust,
 };
 use serde::Deserialize;
 
@@ -55,14 +55,16 @@ struct Inner {
     account: AccountId,
     token: AccountId,
     chain: Chain,
+    trust: Trust,
     /// Answers that the worker has not taken yet.
     inbox: RefCell<VecDeque<Input>>,
     bell: Bell,
 }
 
 impl Courier {
-    pub(crate) fn new(client: Client, account: AccountId, token: AccountId, chain: Chain, bell: Bell) -> Self {
-        Self(Rc::new(Inner { client, account, token, chain, inbox: RefCell::default(), bell }))
+    pub(crate) fn new(client: Client, settings: &Settings, chain: Chain, bell: Bell) -> Self {
+        let Settings { account, token, trust, .. } = settings.clone();
+        Self(Rc::new(Inner { client, account, token, chain, trust, inbox: RefCell::default(), bell }))
     }
 
     /// The next thing that came back.
@@ -75,21 +77,11 @@ impl Courier {
     }
 
     /// Sends a signed transaction. Tasks start in the order of these calls, so nonces leave in their order.
-    pub(crate) fn send(
-        &self,
-        id: AskId,
-        hash: CryptoHash,
-        bytes: Arc<[u8]>,
-        wait: Level,
-        avoid: Option<EndpointIndex>,
-    ) {
+    pub(crate) fn send(&self, id: AskId, hash: CryptoHash, bytes: Arc<[u8]>, wait: Level, avoid: EndpointSet) {
         self.spawn(id, move |inner| async move {
             let base64 = BASE64.encode(&bytes);
             let until = send_until(wait);
-            let mut answer = inner.client.send_tx(inner.elsewhere(avoid), &base64, until).await;
-            if avoid.is_some() && matches!(&answer, Err(error) if error.fate == RpcFate::NeverLeft) {
-                answer = inner.client.send_tx(Route::Any, &base64, until).await;
-            }
+            let answer = inner.elsewhere(avoid, async |route| inner.client.send_tx(route, &base64, until).await).await;
             match &answer {
                 Ok(Answer { value: TxStatus { outcome: Some(outcome), .. }, .. })
                     if outcome.transaction_hash != hash.to_string() =>
@@ -105,10 +97,10 @@ impl Courier {
     pub(crate) fn query(&self, id: AskId, query: Query) {
         self.spawn(id, move |inner| async move {
             match query {
-                Query::Status { hash, wait } => {
-                    let until = WaitUntil::from(send_until(wait));
-                    let account = inner.account.as_str();
-                    reply(inner.client.tx(Route::Any, &hash.to_string(), account, until).await)
+                Query::Status { hash, wait, avoid } => {
+                    let (until, hash) = (WaitUntil::from(send_until(wait)), hash.to_string());
+                    let tx = async |route| inner.client.tx(route, &hash, inner.account.as_str(), until).await;
+                    reply(inner.elsewhere(avoid, tx).await)
                 }
                 Query::Fate { public_key, hash, avoid } => inner.fate(&public_key, hash, avoid).await,
                 Query::Registration { account } => inner.registration(&account).await,
@@ -141,22 +133,27 @@ impl Inner {
         self.bell.ring();
     }
 
-    fn elsewhere(&self, avoid: Option<EndpointIndex>) -> Route {
-        match avoid {
-            Some(endpoint) if self.client.endpoints().len() > 1 => Route::Except(EndpointId::new(endpoint)),
-            _ => Route::Any,
+    /// Asks an endpoint that is not to be avoided; any, if no other can be reached.
+    async fn elsewhere<T>(
+        &self,
+        avoid: EndpointSet,
+        question: impl AsyncFn(Route) -> Result<Answer<T>, Error>,
+    ) -> Result<Answer<T>, Error> {
+        if !avoid.is_empty() {
+            match question(Route::Except(avoid.bits())).await {
+                Err(error) if error.fate == RpcFate::NeverLeft => {}
+                answer => return answer,
+            }
         }
+        question(Route::Any).await
     }
 
     /// What P4 needs, from one node and in this order: is it synced and on our chain, the key at FINAL, the transaction,
     /// what it still holds. A node whose final block is as far as the key says cannot honestly not know a transaction that ran
     /// before it (near-facts section 2).
-    async fn fate(&self, public_key: &str, hash: CryptoHash, avoid: Option<EndpointIndex>) -> Reply {
+    async fn fate(&self, public_key: &str, hash: CryptoHash, avoid: EndpointSet) -> Reply {
         let account = self.account.as_str();
-        let mut status = self.client.status(self.elsewhere(avoid)).await;
-        if avoid.is_some() && status.is_err() {
-            status = self.client.status(Route::Any).await;
-        }
+        let status = self.elsewhere(avoid, async |route| self.client.status(route).await).await;
         let (status, endpoint) = match status {
             Ok(Answer { value, endpoint }) => (value, endpoint),
             Err(error) => return lost(&error),
@@ -247,16 +244,44 @@ impl Inner {
         }
     }
 
+    fn tell_head(&self, block: &Block, endpoint: EndpointId) {
+        if let Some(head) = head(block) {
+            self.deliver(Input::Head { head, endpoint: index(endpoint) });
+        }
+    }
+
+    /// The last final block. Where two must agree, two endpoints are asked, others each time, and the one that is ahead
+    /// also about the height that the other has reached.
+    async fn look(&self, round: u32) -> Result<Block, Error> {
+        let all = self.client.endpoints();
+        if self.trust == Trust::One {
+            let answer = self.client.block(Route::Any, BlockRef::Final).await?;
+            self.tell_head(&answer.value, answer.endpoint);
+            return Ok(answer.value);
+        }
+        let (one, two) = (all[round as usize % all.len()].id, all[(round as usize + 1) % all.len()].id);
+        let (first, second) = tokio::join!(
+            self.client.block(Route::Only(one), BlockRef::Final),
+            self.client.block(Route::Only(two), BlockRef::Final)
+        );
+        let (first, second) = (first?.value, second?.value);
+        self.tell_head(&first, one);
+        self.tell_head(&second, two);
+        let (ahead, height) = if first.height > second.height { (one, second.height) } else { (two, first.height) };
+        if first.height != second.height {
+            let below = self.client.block(Route::Only(ahead), BlockRef::Height(height)).await?;
+            self.tell_head(&below.value, ahead);
+        }
+        Ok(first)
+    }
+
     async fn follow(&self, mut epoch: String) {
         for round in 0u32.. {
             if round.is_multiple_of(HEADS_PER_PROBE) {
                 self.probe().await;
             }
-            match self.client.block(Route::Any, BlockRef::Final).await {
-                Ok(Answer { value: block, .. }) => {
-                    if let Some(head) = head(&block) {
-                        self.deliver(Input::Head(head));
-                    }
+            match self.look(round).await {
+                Ok(block) => {
                     if block.epoch_id != epoch
                         && let Ok(config) = self.client.protocol_config(Route::Any).await
                     {
@@ -272,7 +297,7 @@ impl Inner {
 }
 
 /// The final block in the shard's words; `None` if its hash is none.
-pub(crate) fn head(block: &keyshard_rpc::Block) -> Option<Head> {
+pub(crate) fn head(block: &Block) -> Option<Head> {
     Some(Head { height: block.height, hash: block.hash.parse().ok()?, timestamp_nanos: block.timestamp_nanosec })
 }
 
@@ -304,7 +329,7 @@ pub(crate) fn is_method_missing(error: &Error) -> bool {
     matches!(&error.fate, RpcFate::Refused(RpcRefusal::ContractError(text)) if text.contains("MethodNotFound"))
 }
 
-fn index(endpoint: EndpointId) -> EndpointIndex {
+pub(crate) fn index(endpoint: EndpointId) -> EndpointIndex {
     EndpointIndex::try_from(endpoint.index()).unwrap_or(EndpointIndex::MAX)
 }
 
@@ -329,7 +354,7 @@ fn lost(error: &Error) -> Reply {
 
 fn reply(answer: Result<Answer<TxStatus>, Error>) -> Reply {
     let error = match answer {
-        Ok(answer) => return Reply::Status(tx_status(&answer.value)),
+        Ok(answer) => return Reply::Status { status: tx_status(&answer.value), endpoint: index(answer.endpoint) },
         Err(error) => error,
     };
     match (&error.fate, error.endpoint) {

@@ -33,7 +33,7 @@ pub use config::{Config, StartError};
 pub use door::{Door, NewTransfer, Refused, Ticket};
 pub use health::{Batching, Condition, Endpoint, Health};
 pub use keyshard_rpc as rpc;
-pub use keyshard_shard::{Level, StoragePolicy};
+pub use keyshard_shard::{Level, StoragePolicy, Trust};
 pub use ring::Bell;
 
 use board::Board;
@@ -133,7 +133,7 @@ impl Engine {
             .map(|producers| Door::new(shared.clone(), producers, weights.clone(), key_bells.clone()))
             .collect();
 
-        let Preflight { keys, limits, head, epoch, chain, storage, storage_deposit } = preflight;
+        let Preflight { keys, limits, head, endpoint, epoch, chain, storage, storage_deposit } = preflight;
         let life = recovered.life + 1;
         let names: Vec<Arc<str>> = keys.iter().map(|key| key.public_key().clone()).collect();
         let shard_of_key = |name: &str| names.iter().position(|other| **other == *name).map_or(0, |key| key % shards);
@@ -150,6 +150,7 @@ impl Engine {
         }
         let appenders = journal.start(bells.clone(), journal::abort())?;
         let journal = Arc::new(journal);
+        let trust = start::trust(&config)?;
         // Pinning helps only where every thread can have a core of its own.
         let pin = cores.len() > shards + config.doors;
         let mut running =
@@ -160,6 +161,7 @@ impl Engine {
             let settings = Settings {
                 account: config.account.clone(),
                 token: config.token.clone(),
+                trust,
                 wait_until: config.wait_until,
                 storage,
                 storage_deposit,
@@ -196,11 +198,10 @@ impl Engine {
                         Ok(client) => client,
                         Err(error) => panic!("shard {index}: no client: {error}"),
                     };
-                    let courier =
-                        Courier::new(client, settings.account.clone(), settings.token.clone(), chain, bell.clone());
+                    let courier = Courier::new(client, &settings, chain, bell.clone());
                     let mut shard = Shard::new(settings, limits, keys);
                     shard.take_over(clock.now(), recovered);
-                    shard.handle(clock.now(), Input::Head(head));
+                    shard.handle(clock.now(), Input::Head { head, endpoint });
                     courier.follow(epoch);
                     Worker { shard, courier, rings, bell, ledger, clock, shared, report }.run().await;
                 });

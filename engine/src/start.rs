@@ -1,8 +1,10 @@
 //! Start-up: asks the node everything that could go wrong later, and says so now.
 use std::{collections::HashSet, time::Duration};
 
-use keyshard_rpc::{Answer, BlockRef, Client, Error, Fate, Permission, Refusal, Route};
-use keyshard_shard::{AccessKey, ChainLimits, CryptoHash, Head, Recovered, Signer, StoragePolicy};
+use keyshard_rpc::{Answer, BlockRef, Client, Error, Fate, Permission, ProtocolConfig, Refusal, Route};
+use keyshard_shard::{
+    AccessKey, ChainLimits, CryptoHash, EndpointIndex, Head, Recovered, Signer, StoragePolicy, Trust,
+};
 use near_crypto::SecretKey;
 
 use crate::{
@@ -20,6 +22,8 @@ pub(crate) struct Preflight {
     pub(crate) keys: Vec<AccessKey>,
     pub(crate) limits: ChainLimits,
     pub(crate) head: Head,
+    /// Who told of it.
+    pub(crate) endpoint: EndpointIndex,
     pub(crate) epoch: String,
     pub(crate) chain: Chain,
     pub(crate) storage: StoragePolicy,
@@ -88,10 +92,9 @@ pub(crate) async fn preflight(config: &mut Config) -> Result<Preflight, StartErr
     let on_chain = on_chain.map_err(|error| unreachable(&error))?.value;
     let keys = match_keys(std::mem::take(&mut config.keys), &on_chain.keys, account, &chain_id)?;
 
-    let limits = patiently(async || client.protocol_config(Route::Any).await).await;
-    let limits = limits.map_err(|error| unreachable(&error))?.value;
+    let limits = read_limits(&client).await?;
     let block = patiently(async || client.block(Route::Any, BlockRef::Final).await).await;
-    let block = block.map_err(|error| unreachable(&error))?.value;
+    let Answer { value: block, endpoint } = block.map_err(|error| unreachable(&error))?;
     let head = courier::head(&block)
         .ok_or_else(|| StartError::Unreachable(format!("the node's block hash is none: {}", block.hash)))?;
     let (storage, storage_deposit) = check_token(&client, config).await?;
@@ -105,6 +108,7 @@ pub(crate) async fn preflight(config: &mut Config) -> Result<Preflight, StartErr
     Ok(Preflight {
         keys,
         limits: courier::limits(&limits),
+        endpoint: courier::index(endpoint),
         head,
         epoch: block.epoch_id,
         chain,
@@ -169,6 +173,33 @@ async fn reach(client: &Client) -> Result<Chain, StartError> {
         }
     }
     Err(StartError::Unreachable(why))
+}
+
+/// The limits of the chain: the longest validity period that any endpoint tells of, since one that is believed too short
+/// could pay twice.
+async fn read_limits(client: &Client) -> Result<ProtocolConfig, StartError> {
+    let mut limits = patiently(async || client.protocol_config(Route::Any).await).await;
+    if let Ok(Answer { value: limits, .. }) = &mut limits {
+        for endpoint in client.endpoints() {
+            if let Ok(other) = client.protocol_config(Route::Only(endpoint.id)).await {
+                let longest = limits.transaction_validity_period.max(other.value.transaction_validity_period);
+                limits.transaction_validity_period = longest;
+            }
+        }
+    }
+    Ok(limits.map_err(|error| unreachable(&error))?.value)
+}
+
+/// Whose word ends a transaction.
+pub(crate) fn trust(config: &Config) -> Result<Trust, StartError> {
+    let endpoints = config.rpc.endpoints.len();
+    match config.trust {
+        None | Some(Trust::Two) if endpoints > 1 => Ok(Trust::Two),
+        None | Some(Trust::One) => Ok(Trust::One),
+        Some(Trust::Two) => Err(StartError::Config(
+            "two endpoints must agree (RPC_TRUST=two), but only one is configured: add another to RPC_URLS".to_owned(),
+        )),
+    }
 }
 
 /// Keeps the configured keys that may sign everything, with their nonces.

@@ -1,7 +1,7 @@
 //! What the service is told by its environment: every variable, its default, and what is wrong with a bad one.
 use std::{fmt, str::FromStr, time::Duration};
 
-use keyshard_engine::{Level, StoragePolicy, rpc};
+use keyshard_engine::{Level, StoragePolicy, Trust, rpc};
 use near_crypto::SecretKey;
 use near_primitives::types::AccountId;
 
@@ -130,6 +130,7 @@ impl Config {
             token,
             keys,
             rpc: endpoints(env, sandbox, &mut notes)?,
+            trust: trust(env)?,
             wait_until,
             storage: storage(env)?,
             storage_deposit: optional(env, "STORAGE_MIN_DEPOSIT", 0, u128::MAX)?,
@@ -258,6 +259,16 @@ fn storage(env: &Env) -> Result<StoragePolicy, ConfigError> {
             "is never, but SKIP_STORAGE_CHECK=true asks for a deposit in front of every transfer: unset one of them",
         )),
         (Some(other), _) => Err(ConfigError::new("STORAGE_DEPOSIT", format!("is {other:?}; it must be auto or never"))),
+    }
+}
+
+/// Whose word ends a transaction. Unset: two must agree where there are two.
+fn trust(env: &Env) -> Result<Option<Trust>, ConfigError> {
+    match env.get("RPC_TRUST") {
+        None => Ok(None),
+        Some("one") => Ok(Some(Trust::One)),
+        Some("two") => Ok(Some(Trust::Two)),
+        Some(other) => Err(ConfigError::new("RPC_TRUST", format!("is {other:?}; it must be one or two"))),
     }
 }
 

@@ -33,8 +33,8 @@ pub enum Route {
     /// This endpoint only: for proofs whose parts must come from one node. It is used even while it lags or syncs
     /// (the proof compares heights itself), but not against its breaker.
     Only(EndpointId),
-    /// Any other than this one: for a second opinion.
-    Except(EndpointId),
+    /// Any but these, for a second opinion: bit `i` stands for endpoint `i`.
+    Except(u32),
 }
 
 impl Route {
@@ -42,7 +42,7 @@ impl Route {
         match self {
             Route::Any => true,
             Route::Only(only) => id == only,
-            Route::Except(not) => id != not,
+            Route::Except(not) => not.checked_shr(u32::from(id.0)).unwrap_or_default() & 1 == 0,
         }
     }
 }
@@ -268,7 +268,9 @@ mod tests {
         let table: &[(&str, Setup, Route, Option<EndpointId>)] = &[
             ("the first is preferred", |_| {}, Route::Any, Some(A)),
             ("only one", |_| {}, Route::Only(C), Some(C)),
-            ("all but the preferred", |_| {}, Route::Except(A), Some(B)),
+            ("all but the preferred", |_| {}, Route::Except(0b001), Some(B)),
+            ("all but two", |_| {}, Route::Except(0b101), Some(B)),
+            ("all but all", |_| {}, Route::Except(0b111), None),
             ("an unknown endpoint", |_| {}, Route::Only(EndpointId::new(9)), None),
             ("an open breaker is passed over", |e| fail(e, at(0), A), Route::Any, Some(B)),
             ("Only does not get past an open breaker", |e| fail(e, at(0), A), Route::Only(A), None),

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use near_primitives::hash::CryptoHash;
 
 use crate::{
-    AskId, BatchId, EndpointIndex, Execution, Failure, Fate, Instant, Known, Level, Lsn, Refusal, Reply, Status,
-    batch::Step, limits, transfer::Open,
+    AskId, BatchId, EndpointIndex, EndpointSet, Execution, Failure, Fate, Instant, Known, Level, Lsn, Refusal, Reply,
+    Status, Trust, batch::Step, limits, mutants::Mutant, transfer::Open,
 };
 
 /// Why a transaction can never run (nearcore `verifier.rs`: nonces only grow, reference blocks expire).
@@ -73,22 +73,26 @@ pub(crate) struct Attempt {
     pub(crate) included: bool,
     /// It counts against the window of its key.
     pub(crate) holds_slot: bool,
-    /// A node refused it for good.
+    /// It was refused for good, by as many as must agree.
     pub(crate) permanent: Option<Box<str>>,
-    /// Height of the final block at which its nonce was first seen taken while nobody knew it.
-    overtaken_at: Option<u64>,
+    /// Who refused it for good.
+    refused_by: EndpointSet,
+    /// By endpoint: height of the final block at which it first showed the nonce taken and did not know the transaction.
+    overtaken: Vec<(EndpointIndex, u64)>,
+    /// By endpoint: the end that it told of, where two must agree and do not yet.
+    testimony: Vec<(EndpointIndex, Next)>,
     /// It can be proven neither paid nor dead, as far as anybody has said.
     pub(crate) unprovable: bool,
     /// Lost or useless answers since it last got further.
     tries: u32,
     /// The last refusal.
     pub(crate) refusal: Option<Refusal>,
-    /// Who gave it.
-    pub(crate) avoid: Option<EndpointIndex>,
+    /// Who gave it, or has given testimony: another is to be asked.
+    pub(crate) avoid: EndpointSet,
 }
 
 /// What an answer means for an attempt.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Ask this at once.
     Ask(Ask),
@@ -105,6 +109,8 @@ pub(crate) enum Next {
 /// What an attempt must know of its surroundings.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
+    /// Whose word ends it.
+    pub(crate) trust: Trust,
     /// How far callers want their transfers before they are answered.
     pub(crate) wait_until: Level,
     /// `transaction_validity_period`, in blocks.
@@ -138,11 +144,13 @@ impl Attempt {
             included: false,
             holds_slot: true,
             permanent: None,
-            overtaken_at: None,
+            refused_by: EndpointSet::default(),
+            overtaken: Vec::new(),
+            testimony: Vec::new(),
             unprovable: false,
             tries: 0,
             refusal: None,
-            avoid: None,
+            avoid: EndpointSet::default(),
         }
     }
 
@@ -168,18 +176,20 @@ impl Attempt {
     /// Decides what follows from an answer to `asked`.
     pub(crate) fn answered(&mut self, asked: Ask, reply: Reply, rules: &Rules) -> Next {
         match reply {
-            Reply::Status(status) => {
+            Reply::Status { status, endpoint } => {
                 let wanted = match asked {
                     Ask::Send => Self::first_wait(rules.wait_until),
                     Ask::Status(wait) => wait,
                     Ask::Fate => Level::Included,
                 };
-                self.seen(status, wanted, rules)
+                self.seen(status, endpoint, wanted, rules)
             }
             Reply::Fate(fate) => self.judged(fate, rules),
             Reply::Refused { refusal, endpoint } => {
-                self.avoid = Some(endpoint);
+                self.doubt(endpoint);
                 let next = match refusal {
+                    Refusal::InvalidNonce { .. } if Mutant::ResignOnInvalidNonce.is_chosen() => BELIEVED_DEAD,
+                    Refusal::Expired if Mutant::ResignOnExpired.is_chosen() => BELIEVED_DEAD,
                     // The same bytes may still run: keep them going.
                     Refusal::NotEnoughNear(_) | Refusal::Live(_) => self.pause(Ask::Send, rules),
                     // Proves nothing, or is final in words only: ask what P4 needs.
@@ -190,13 +200,17 @@ impl Attempt {
                     | Refusal::Other(_) => Next::Pause(self.next_pause(rules).max(limits::FATE_PAUSE), Ask::Fate),
                 };
                 if let Refusal::Permanent(why) = &refusal {
-                    self.permanent = Some(why.clone());
+                    self.refused_by.insert(endpoint);
+                    if rules.trust == Trust::One || self.refused_by.len() > 1 {
+                        self.permanent = Some(why.clone());
+                    }
                 }
                 self.refusal = Some(refusal);
                 next
             }
             // Unknown outcome. Sending the same bytes again is safe, and needed: nodes do not retry. A node that has the
             // transaction answers with its status.
+            Reply::Lost { .. } if asked == Ask::Send && Mutant::TimeoutMeansNotSent.is_chosen() => BELIEVED_DEAD,
             Reply::Lost { .. } => match asked {
                 Ask::Fate => self.pause(Ask::Fate, rules),
                 // It was seen, so asking again is enough; but a node may have lost it, so not for ever.
@@ -219,19 +233,22 @@ impl Attempt {
         self.reached.is_none() && matches!(self.phase, Phase::Asking(_, Ask::Send) | Phase::Pausing(_, Ask::Send))
     }
 
-    fn seen(&mut self, status: Status, wanted: Level, rules: &Rules) -> Next {
+    fn seen(&mut self, status: Status, endpoint: EndpointIndex, wanted: Level, rules: &Rules) -> Next {
         let got = status.level;
-        let is_final = got == Some(Level::Final);
+        let is_final = got == Some(Level::Final) || (got.is_some() && Mutant::FinalBeforeFinal.is_chosen());
         if !matches!(status.execution, Execution::Invalid(_)) {
             self.included |= got.is_some();
-            (self.overtaken_at, self.unprovable) = (None, false);
+            self.overtaken.clear();
+            self.unprovable = false;
         }
         match status.execution {
             Execution::Success if is_final => {
                 self.reach(Level::Final);
-                Next::Landed { gas_burnt: status.gas_burnt }
+                self.ends(endpoint, Next::Landed { gas_burnt: status.gas_burnt }, rules)
             }
-            Execution::Failed { index, failure } if is_final => Next::Failed { index, failure },
+            Execution::Failed { index, failure } if is_final => {
+                self.ends(endpoint, Next::Failed { index, failure }, rules)
+            }
             // Final-looking, but not FINAL: a reorganisation may still undo it.
             Execution::Failed { .. } => self.go_on(got, wanted, Level::Final, rules),
             Execution::Success => {
@@ -250,6 +267,7 @@ impl Attempt {
                 }
                 self.go_on(got, wanted, Level::ExecutedOptimistic, rules)
             }
+            Execution::Invalid(_) if Mutant::InvalidTxErrorIsProof.is_chosen() => BELIEVED_DEAD,
             Execution::Invalid(why) => {
                 self.refusal = Some(Refusal::Other(why));
                 self.pause(Ask::Fate, rules)
@@ -270,7 +288,7 @@ impl Attempt {
         let Fate { key_nonce, final_height, earliest_height, known, endpoint } = fate;
         let known = match known {
             Known::Yes(status) if !matches!(status.execution, Execution::Invalid(_)) => {
-                return self.seen(status, Level::Included, rules);
+                return self.seen(status, endpoint, Level::Included, rules);
             }
             known => known,
         };
@@ -278,28 +296,64 @@ impl Attempt {
         // Nonce and height come in one answer. Had it run by then, the nonce would be at least its own; and it cannot
         // run any more. This needs no memory of the node, and no second question.
         if expired && key_nonce.is_some_and(|nonce| nonce < self.nonce) {
-            return Next::Dead(Proof::Expired { final_height });
+            return self.ends(endpoint, Next::Dead(Proof::Expired { final_height }), rules);
         }
         // A node that no longer holds the blocks in which it could have run cannot testify that it did not.
         let remembers = earliest_height <= self.reference_height;
         match (known, key_nonce) {
             (Known::Untracked, _) => {
-                self.avoid = Some(endpoint);
+                self.doubt(endpoint);
                 self.pause(Ask::Fate, rules)
             }
-            (Known::No, Some(key_nonce)) if remembers && key_nonce >= self.nonce => match self.overtaken_at {
-                Some(first) if final_height > first => Next::Dead(Proof::Overtaken { key_nonce, final_height }),
-                _ => {
-                    self.overtaken_at.get_or_insert(final_height);
-                    Next::Pause(limits::CONFIRM_PAUSE, Ask::Fate)
+            (Known::No, Some(key_nonce)) if remembers && key_nonce >= self.nonce => {
+                match self.overtaken.iter().find(|(who, _)| *who == endpoint) {
+                    Some((_, first)) if final_height > *first => {
+                        self.ends(endpoint, Next::Dead(Proof::Overtaken { key_nonce, final_height }), rules)
+                    }
+                    Some(_) => Next::Pause(limits::CONFIRM_PAUSE, Ask::Fate),
+                    None => {
+                        self.overtaken.push((endpoint, final_height));
+                        Next::Pause(limits::CONFIRM_PAUSE, Ask::Fate)
+                    }
                 }
-            },
-            (Known::No, None) if remembers && expired => Next::Dead(Proof::Expired { final_height }),
+            }
+            (Known::No, None) if remembers && expired => {
+                self.ends(endpoint, Next::Dead(Proof::Expired { final_height }), rules)
+            }
             _ => {
                 self.unprovable = expired;
                 self.pause(if expired { Ask::Fate } else { Ask::Send }, rules)
             }
         }
+    }
+
+    /// An endpoint says how it ended. Where two must agree, the first one's word sends us to another.
+    fn ends(&mut self, endpoint: EndpointIndex, end: Next, rules: &Rules) -> Next {
+        let agrees = |(other, said): &(EndpointIndex, Next)| *other != endpoint && said.is_same_end(&end);
+        if rules.trust == Trust::One || self.testimony.iter().any(agrees) {
+            return end;
+        }
+        let again = if matches!(end, Next::Dead(_)) { Ask::Fate } else { Ask::Status(Level::Final) };
+        let is_first = self.testimony.is_empty();
+        // Nobody else was there to be asked: all are heard again.
+        if self.testimony.iter().any(|(who, _)| *who == endpoint) {
+            self.testimony.clear();
+        }
+        self.testimony.push((endpoint, end));
+        self.avoid = self.witnesses();
+        if is_first { Next::Ask(again) } else { self.pause(again, rules) }
+    }
+
+    fn witnesses(&self) -> EndpointSet {
+        let mut witnesses = EndpointSet::default();
+        self.testimony.iter().for_each(|(who, _)| witnesses.insert(*who));
+        witnesses
+    }
+
+    /// Another endpoint is better, besides those that have given testimony.
+    fn doubt(&mut self, endpoint: EndpointIndex) {
+        self.avoid = self.witnesses();
+        self.avoid.insert(endpoint);
     }
 
     fn reach(&mut self, level: Level) {
@@ -320,12 +374,26 @@ impl Attempt {
     }
 }
 
+impl Next {
+    /// Whether two ends are the same. Any two proofs of death are: one of them is honest, and that is enough.
+    fn is_same_end(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Landed { .. }, Self::Landed { .. }) | (Self::Dead(_), Self::Dead(_)) => true,
+            (Self::Failed { .. }, Self::Failed { .. }) => self == other,
+            _ => false,
+        }
+    }
+}
+
+/// What a known bug believes.
+const BELIEVED_DEAD: Next = Next::Dead(Proof::Expired { final_height: 0 });
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Transfer, TransferId, batch::Plan, tx};
 
-    const RULES: Rules = Rules { wait_until: Level::Final, validity_blocks: 100, random: 0 };
+    const RULES: Rules = Rules { trust: Trust::One, wait_until: Level::Final, validity_blocks: 100, random: 0 };
 
     fn attempt() -> Attempt {
         let open = Open::new(
@@ -338,7 +406,7 @@ mod tests {
     }
 
     fn status(level: Option<Level>, execution: Execution) -> Reply {
-        Reply::Status(Status { level, execution, gas_burnt: Some(7) })
+        Reply::Status { status: Status { level, execution, gas_burnt: Some(7) }, endpoint: 0 }
     }
 
     fn failed() -> Execution {
@@ -419,7 +487,7 @@ mod tests {
         ] {
             let mut attempt = attempt();
             assert_eq!(pauses(&attempt.answered(Ask::Send, refused(refusal), &RULES)), Some(then));
-            assert_eq!(attempt.avoid, Some(3));
+            assert_eq!(attempt.avoid, EndpointSet::one(3));
         }
     }
 

@@ -18,8 +18,10 @@
 mod attempt;
 mod batch;
 mod blame;
+mod endpoints;
 mod key;
 pub mod limits;
+pub mod mutants;
 mod record;
 mod registry;
 mod replay;
@@ -32,6 +34,7 @@ mod tx;
 use std::{sync::Arc, time::Duration};
 
 pub use attempt::Proof;
+pub use endpoints::{EndpointIndex, EndpointSet, Trust};
 pub use key::AccessKey;
 pub use near_primitives::{hash::CryptoHash, types::AccountId};
 pub use record::{Closed, Lsn, Record, RecordError};
@@ -56,9 +59,15 @@ pub enum Input {
         /// What came back.
         reply: Reply,
     },
-    /// A newer final block.
-    Head(Head),
-    /// The chain's limits, when they were read again.
+    /// A final block, as this endpoint told. Where two must agree ([`Trust::Two`]), it counts once two have told the same.
+    Head {
+        /// The block.
+        head: Head,
+        /// Who told.
+        endpoint: EndpointIndex,
+    },
+    /// The chain's limits, when they were read again. The validity period is never believed to have become shorter: what
+    /// is taken to have expired too early could be paid twice.
     Limits(ChainLimits),
     /// Repeat everything that is open in the journal, so that older records are not needed any more.
     Checkpoint,
@@ -86,8 +95,8 @@ pub enum Output {
         bytes: Arc<[u8]>,
         /// How long the node shall hold the answer.
         wait: Level,
-        /// An endpoint that gave a doubtful answer for this transaction; another is better, if there is one.
-        avoid: Option<EndpointIndex>,
+        /// Endpoints whose word is doubted, or had already; another is better, if there is one.
+        avoid: EndpointSet,
     },
     /// Ask a node something that changes nothing.
     Query {
@@ -108,9 +117,6 @@ pub enum Output {
 /// Number of a question; never used twice in one life.
 pub type AskId = u64;
 
-/// Position of an endpoint in the driver's list.
-pub type EndpointIndex = u16;
-
 /// A question that changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Query {
@@ -120,6 +126,8 @@ pub enum Query {
         hash: CryptoHash,
         /// How long the node shall hold the answer.
         wait: Level,
+        /// As in [`Output::Send`].
+        avoid: EndpointSet,
     },
     /// What P4 needs, all from ONE node and in this order: its sync status, the key at FINAL
     /// (`view_access_key`), then `tx` with `wait_until: NONE`.
@@ -128,8 +136,8 @@ pub enum Query {
         public_key: Arc<str>,
         /// The transaction.
         hash: CryptoHash,
-        /// An endpoint that could not say; another is better, if there is one.
-        avoid: Option<EndpointIndex>,
+        /// As in [`Output::Send`].
+        avoid: EndpointSet,
     },
     /// `storage_balance_of` at the token: may this account receive?
     Registration {
@@ -163,7 +171,12 @@ pub enum Reply {
         endpoint: EndpointIndex,
     },
     /// To [`Output::Send`] and [`Query::Status`].
-    Status(Status),
+    Status {
+        /// How far it is.
+        status: Status,
+        /// Who said so.
+        endpoint: EndpointIndex,
+    },
     /// To [`Query::Fate`].
     Fate(Fate),
     /// To [`Query::Registration`]: is the account registered (or the token without NEP-145)?

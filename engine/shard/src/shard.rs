@@ -9,10 +9,11 @@ use foldhash::HashMap;
 use near_primitives::{hash::CryptoHash, types::AccountId};
 
 use crate::{
-    AccessKey, AskId, ChainLimits, Condition, Head, Input, Instant, Level, Lsn, News, Output, Record, Reply,
-    StoragePolicy, Transfer, TransferId,
+    AccessKey, AskId, ChainLimits, Condition, EndpointIndex, Head, Input, Instant, Level, Lsn, News, Output, Record,
+    Reply, StoragePolicy, Transfer, TransferId, Trust,
     attempt::{Ask, Attempt, Phase},
     limits,
+    mutants::Mutant,
     registry::Registry,
     transfer::Open,
 };
@@ -29,6 +30,8 @@ pub struct Settings {
     pub account: AccountId,
     /// The NEP-141 contract.
     pub token: AccountId,
+    /// Whose word is taken for what cannot be taken back.
+    pub trust: Trust,
     /// How far a transfer must be executed before its caller is answered.
     pub wait_until: Level,
     /// What is done about unregistered receivers.
@@ -138,6 +141,8 @@ pub struct Shard {
     wake_at: Option<Instant>,
 
     head: Option<(Head, Instant)>,
+    /// The last final block that each endpoint told of, where two must agree.
+    heads: HashMap<EndpointIndex, Head>,
     block_time: Duration,
     lsn: Lsn,
     durable: Lsn,
@@ -182,6 +187,7 @@ impl Shard {
             next_timer: 0,
             wake_at: None,
             head: None,
+            heads: HashMap::default(),
             block_time: limits::BLOCK_TIME_DEFAULT,
             lsn: 0,
             durable: 0,
@@ -201,8 +207,11 @@ impl Shard {
             Input::Accept(transfer) => self.accept(now, transfer),
             Input::Durable(lsn) => self.durable(lsn),
             Input::Reply { id, reply } => self.reply(now, id, reply),
-            Input::Head(head) => self.head(now, head),
-            Input::Limits(chain) => self.chain = chain,
+            Input::Head { head, endpoint } => self.head_told(now, head, endpoint),
+            Input::Limits(chain) => {
+                let validity_blocks = chain.validity_blocks.max(self.chain.validity_blocks);
+                self.chain = ChainLimits { validity_blocks, ..chain };
+            }
             Input::Checkpoint => self.checkpoint(),
             Input::Tick => {
                 self.fire_timers(now);
@@ -262,7 +271,11 @@ impl Shard {
 
     fn accept(&mut self, now: Instant, transfer: Transfer) {
         let lsn = self.append(Record::Accepted { transfer: transfer.clone(), at: now, tried: Box::default() });
-        self.untold.push_back((lsn, transfer.id, News::Accepted));
+        if Mutant::AcknowledgeBeforeSync.is_chosen() {
+            self.tell([transfer.id].into(), News::Accepted);
+        } else {
+            self.untold.push_back((lsn, transfer.id, News::Accepted));
+        }
         let open = Open::new(transfer, now);
         self.queue(now, open);
     }
@@ -326,6 +339,14 @@ impl Shard {
             }
         }
         self.tell(accepted.into(), News::Accepted);
+    }
+
+    fn head_told(&mut self, now: Instant, head: Head, endpoint: EndpointIndex) {
+        self.heads.insert(endpoint, head);
+        let agrees = |(other, told): (&EndpointIndex, &Head)| *other != endpoint && *told == head;
+        if self.settings.trust == Trust::One || self.heads.iter().any(agrees) {
+            self.head(now, head);
+        }
     }
 
     fn head(&mut self, now: Instant, head: Head) {

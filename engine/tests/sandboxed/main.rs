@@ -36,6 +36,7 @@ fn config(node: &Node) -> Config {
         token: credentials.ft.parse().unwrap(),
         keys: credentials.keys.iter().map(|key| key.parse().unwrap()).collect(),
         rpc: rpc::Config::new(vec![rpc::Endpoint::new(&node.rpc_url()).unwrap()]),
+        trust: None,
         wait_until: Level::Final,
         storage: StoragePolicy::Auto,
         storage_deposit: None,

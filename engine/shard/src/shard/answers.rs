@@ -4,11 +4,13 @@ use near_primitives::types::AccountId;
 
 use super::{Asker, Hold, Shard, Timer};
 use crate::{
-    AskId, Closed, Condition, Failure, Instant, Level, News, Output, Query, Record, Refusal, Reply, StoragePolicy,
+    AskId, Closed, Condition, Failure, Instant, Level, News, Output, Proof, Query, Record, Refusal, Reply,
+    StoragePolicy,
     attempt::{Ask, Attempt, Next, Phase, Rules},
     batch,
     blame::{self, Blame},
     limits,
+    mutants::Mutant,
     transfer::Open,
 };
 
@@ -19,7 +21,8 @@ impl Shard {
             return;
         };
         if let Phase::Unsynced(lsn) = attempt.phase {
-            assert!(lsn <= self.durable, "P2: transaction {} would leave before its record is durable", attempt.hash);
+            let is_durable = lsn <= self.durable || Mutant::SendBeforeSync.is_chosen();
+            assert!(is_durable, "P2: transaction {} would leave before its record is durable", attempt.hash);
         }
         attempt.phase = Phase::Asking(ask, what);
         let output = match what {
@@ -30,7 +33,9 @@ impl Shard {
                 wait: Attempt::first_wait(self.settings.wait_until),
                 avoid: attempt.avoid,
             },
-            Ask::Status(wait) => Output::Query { id: ask, query: Query::Status { hash: attempt.hash, wait } },
+            Ask::Status(wait) => {
+                Output::Query { id: ask, query: Query::Status { hash: attempt.hash, wait, avoid: attempt.avoid } }
+            }
             Ask::Fate => {
                 let public_key = self.keys[attempt.key].public_key().clone();
                 Output::Query { id: ask, query: Query::Fate { public_key, hash: attempt.hash, avoid: attempt.avoid } }
@@ -41,6 +46,7 @@ impl Shard {
 
     pub(super) fn attempt_answered(&mut self, now: Instant, id: u64, ask: AskId, reply: Reply) {
         let rules = Rules {
+            trust: self.settings.trust,
             wait_until: self.settings.wait_until,
             validity_blocks: self.chain.validity_blocks,
             random: self.random(),
@@ -56,7 +62,8 @@ impl Shard {
             Reply::Lost { why } | Reply::NotSent { why, .. } => (Some(why.clone()), false),
             other => (None, matches!(other, Reply::Refused { .. })),
         };
-        if lost.is_none() {
+        let is_lost = lost.is_some();
+        if !is_lost {
             self.recovering.remove(&id);
         }
         let reached = attempt.reached;
@@ -72,11 +79,15 @@ impl Shard {
             self.free_slot(id);
         }
         if self.attempts.get(&id).is_some_and(|attempt| attempt.reached != reached) {
-            self.progressed(id);
+            self.progressed(id, &next);
         } else if let Some(why) = lost {
             self.delayed(id, &format!("no answer from the node, asking again: {why}"));
         } else if refused {
             self.refused(now, id);
+        }
+        if asked != Ask::Send && is_lost && Mutant::FailedOnQueryError.is_chosen() {
+            let attempt = self.close(now, id, Closed::Dead(Proof::Expired { final_height: 0 }));
+            return attempt.transfers.iter().for_each(|open| self.fail(now, open, "no answer".into()));
         }
         match next {
             Next::Ask(what) => self.ask(id, what),
@@ -146,7 +157,7 @@ impl Shard {
     }
 
     /// A node saw it further than before.
-    pub(super) fn progressed(&mut self, id: u64) {
+    pub(super) fn progressed(&mut self, id: u64, next: &Next) {
         let Some(attempt) = self.attempts.get(&id) else { return };
         let Some(level) = attempt.reached else { return };
         let transfers = attempt.transfers.iter().map(|open| open.transfer.id).collect();
@@ -158,7 +169,7 @@ impl Shard {
                 self.registry.learn(account, true);
             }
         }
-        if level != Level::Final {
+        if !matches!(next, Next::Landed { .. }) {
             self.tell(transfers, News::Reached { level });
         }
     }
@@ -167,7 +178,8 @@ impl Shard {
     pub(super) fn refused(&mut self, now: Instant, id: u64) {
         let Some(attempt) = self.attempts.get(&id) else { return };
         let Some(refusal) = attempt.refusal.clone() else { return };
-        let (key, nonce, is_fence) = (attempt.key, attempt.nonce, attempt.is_fence());
+        let (key, nonce) = (attempt.key, attempt.nonce);
+        let needs_fence = attempt.permanent.is_some() && !attempt.is_fence();
         match &refusal {
             Refusal::InvalidNonce { key_nonce: Some(key_nonce) } if self.is_credible(*key_nonce) => {
                 self.keys[key].observe(*key_nonce);
@@ -177,7 +189,7 @@ impl Shard {
                 let until = self.keys[key].rest(now, why);
                 self.wake(until);
             }
-            Refusal::Permanent(_) if !is_fence => self.fence(now, key, nonce),
+            Refusal::Permanent(_) if needs_fence => self.fence(now, key, nonce),
             _ => {}
         }
         self.delayed(id, &format!("refused, its fate is being asked for: {}", refusal.text()));
@@ -222,7 +234,10 @@ impl Shard {
             return;
         }
         let blame = blame::blame(failure, &self.settings.account);
-        let step = index.and_then(|index| attempt.steps.get(usize::try_from(index).ok()?)).copied();
+        let mut step = index.and_then(|index| attempt.steps.get(usize::try_from(index).ok()?)).copied();
+        if Mutant::IndexOffByOne.is_chosen() {
+            step = index.map(|index| batch::Step::Pay((index as usize).min(attempt.transfers.len() - 1)));
+        }
         match blame {
             Blame::Tokens => {
                 self.hold_tokens(now, &why);

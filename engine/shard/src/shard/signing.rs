@@ -3,9 +3,10 @@
 use super::Shard;
 use crate::{
     Head, Instant, News, Record, StoragePolicy, TransferId,
-    attempt::Attempt,
+    attempt::{Ask, Attempt},
     batch::{self, Bounds, Plan},
     limits,
+    mutants::Mutant,
     transfer::{BatchId, Open},
     tx,
 };
@@ -156,6 +157,9 @@ impl Shard {
         let id = self.next_attempt;
         self.next_attempt += 1;
         self.attempts.insert(id, Attempt::new(key, nonce, signed, head.height, batch, plan, lsn));
+        if Mutant::SendBeforeSync.is_chosen() {
+            return self.ask(id, Ask::Send);
+        }
         self.unsynced.push_back((lsn, id));
     }
 

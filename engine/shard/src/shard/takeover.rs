@@ -5,7 +5,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use super::{Shard, Timer};
-use crate::{Instant, Record, Recovered, TransferId, attempt::Attempt, transfer::Open};
+use crate::{Instant, Record, Recovered, TransferId, attempt::Attempt, mutants::Mutant, transfer::Open};
 
 impl Shard {
     /// Takes over this shard's part of what the journal left open ([`Recovered::split`]), and repeats it in the journal.
@@ -18,16 +18,21 @@ impl Shard {
         for found in recovered.transfers {
             let open = Open { accepted_at: found.accepted_at, tried: found.tried, ..Open::new(found.transfer, now) };
             match found.carried_by {
-                Some(_) => {
+                Some(_) if !Mutant::RequeueInFlight.is_chosen() => {
                     carried.insert(open.transfer.id, open);
                 }
-                None => waiting.push(open),
+                _ => waiting.push(open),
             }
         }
         for found in recovered.attempts {
             let key = self.keys.iter().position(|key| *key.public_key() == found.public_key);
             let Some(key) = key else { panic!("{} is open and its key is not among the shard's", found.hash) };
-            self.keys[key].observe(found.nonce);
+            if Mutant::RequeueInFlight.is_chosen() {
+                continue;
+            }
+            if !Mutant::NonceReused.is_chosen() {
+                self.keys[key].observe(found.nonce);
+            }
             self.keys[key].in_flight += 1;
             let transfers = found.transfers.iter().filter_map(|id| carried.remove(id)).collect();
             let id = self.next_attempt;
@@ -39,7 +44,9 @@ impl Shard {
         assert!(carried.is_empty(), "transfers are carried by transactions of another shard");
         self.nonces = recovered.nonces;
         for key in &mut self.keys {
-            if let Some(nonce) = self.nonces.get(key.public_key()) {
+            if let Some(nonce) = self.nonces.get(key.public_key())
+                && !Mutant::NonceReused.is_chosen()
+            {
                 key.observe(*nonce);
             }
         }

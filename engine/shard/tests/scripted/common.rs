@@ -21,6 +21,7 @@ pub(crate) fn settings() -> Settings {
     Settings {
         account: "test.near".parse().unwrap(),
         token: "ft.test.near".parse().unwrap(),
+        trust: Trust::One,
         wait_until: Level::Final,
         storage: StoragePolicy::Auto,
         storage_deposit: 1_250_000_000_000_000_000_000,
@@ -44,7 +45,7 @@ pub(crate) struct Sent {
     pub(crate) id: AskId,
     pub(crate) transaction: SignedTransaction,
     pub(crate) wait: Level,
-    pub(crate) avoid: Option<EndpointIndex>,
+    pub(crate) avoid: EndpointSet,
 }
 
 impl Sent {
@@ -205,7 +206,8 @@ impl Bench {
         self.height = height;
         let hash = CryptoHash::hash_bytes(&height.to_le_bytes());
         let head = Head { height, hash, timestamp_nanos: height * 600_000_000 };
-        self.input(Input::Head(head));
+        self.input(Input::Head { head, endpoint: 0 });
+        self.input(Input::Head { head, endpoint: 1 });
     }
 
     /// Accepts one transfer to a receiver that is registered, unless the name starts with "fresh".
@@ -335,7 +337,8 @@ impl Bench {
     }
 
     pub(crate) fn status(&mut self, id: AskId, level: Level, execution: Execution) {
-        self.reply(id, Reply::Status(Status { level: Some(level), execution, gas_burnt: None }));
+        let status = Status { level: Some(level), execution, gas_burnt: None };
+        self.reply(id, Reply::Status { status, endpoint: 0 });
     }
 
     pub(crate) fn lose(&mut self, id: AskId) {

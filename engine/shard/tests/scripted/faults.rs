@@ -100,7 +100,7 @@ fn expired_from_a_lagging_node_sends_the_same_bytes_elsewhere() {
     bench.fate(sent.hash(), 1_000, Known::No);
     bench.pass(10 * SECOND);
     let again = bench.last();
-    assert_eq!((again.hash(), again.avoid), (sent.hash(), Some(0)));
+    assert_eq!((again.hash(), again.avoid), (sent.hash(), EndpointSet::one(0)));
     bench.land(&again);
     assert!(bench.is_finalized(id));
     assert_eq!(bench.signed_records(), 1);
@@ -388,7 +388,7 @@ fn a_lost_status_is_asked_again_a_few_times_and_then_the_bytes_go_again() {
     let mut asked = 0;
     while bench.sent.len() == 1 {
         let (ask, query) = bench.queries.last().cloned().unwrap();
-        assert_eq!(query, Query::Status { hash: sent.hash(), wait: Level::Final });
+        assert_eq!(query, Query::Status { hash: sent.hash(), wait: Level::Final, avoid: EndpointSet::default() });
         asked += 1;
         bench.lose(ask);
         bench.pass(10 * SECOND);
@@ -499,7 +499,10 @@ fn an_invalid_tx_error_that_stays_is_dead_once_it_has_expired_unused() {
         }
         bench.pass(10 * SECOND);
         for (id, query) in std::mem::take(&mut bench.queries) {
-            assert_eq!(query, Query::Fate { public_key: sent.public_key(), hash: sent.hash(), avoid: None });
+            assert_eq!(
+                query,
+                Query::Fate { public_key: sent.public_key(), hash: sent.hash(), avoid: EndpointSet::default() }
+            );
             let (height, known) = (bench.height, invalid());
             let fate = Fate { key_nonce: Some(1_000), final_height: height, earliest_height: 0, known, endpoint: 0 };
             bench.reply(id, Reply::Fate(fate));

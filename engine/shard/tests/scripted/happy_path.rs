@@ -20,7 +20,7 @@ fn a_lone_transfer_goes_at_once_and_is_final_only_at_final() {
     bench.status(sent.id, Level::ExecutedOptimistic, Execution::Success);
     assert!(!bench.is_settled(id), "executed is not final");
     let (ask, query) = bench.queries.last().cloned().unwrap();
-    assert_eq!(query, Query::Status { hash: sent.hash(), wait: Level::Final });
+    assert_eq!(query, Query::Status { hash: sent.hash(), wait: Level::Final, avoid: EndpointSet::default() });
     bench.status(ask, Level::Final, Execution::Success);
     assert!(bench.is_finalized(id));
     let told = &bench.news[&id];

@@ -4,3 +4,4 @@ mod common;
 mod faults;
 mod happy_path;
 mod restarts;
+mod trust;
