@@ -15,8 +15,9 @@ pub struct Config {
     pub keys: Vec<SecretKey>,
     /// Endpoints, time-outs and circuit breakers of the JSON-RPC clients (one client a shard).
     pub rpc: keyshard_rpc::Config,
-    /// Whose word ends a transaction; `None`: two endpoints must agree where there are two or more. With two endpoints that
-    /// means that nothing new is signed while one of them is down; three keep paying.
+    /// Whose word ends a transaction; `None`: two endpoints must agree where there are two or more. While only one of them
+    /// can be reached, transfers go out and callers are answered on its word, but nothing becomes `finalized`; and nothing
+    /// new is signed once the last block that two agreed on is older than a quarter of the validity period.
     pub trust: Option<Trust>,
     /// How far a transfer must be executed before its caller is answered.
     pub wait_until: Level,

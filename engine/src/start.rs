@@ -145,20 +145,21 @@ fn check(config: &Config) -> Result<(), StartError> {
     problem.map_or(Ok(()), |problem| Err(StartError::Config(problem.to_owned())))
 }
 
-/// Waits for a node that answers and is synced. Returns its chain.
+/// Waits for a node that is synced, for as long as one answers that it is not yet. Returns its chain.
 async fn reach(client: &Client) -> Result<Chain, StartError> {
-    let mut why = String::new();
-    for attempt in 0..TRIES {
-        if attempt > 0 {
-            tracing::warn!("{why}; trying again");
-            tokio::time::sleep(PAUSE).await;
-        }
+    let mut silent = 0;
+    loop {
         let mut answered = Vec::new();
+        let (mut why, mut syncing) = (String::new(), false);
         for (endpoint, answer) in client.probe_endpoints().await {
             match answer {
-                Ok(status) if status.syncing => why = format!("{} is syncing", client.endpoint_name(endpoint)),
+                Ok(status) if status.syncing => {
+                    let (name, height) = (client.endpoint_name(endpoint), status.latest_block_height);
+                    (why, syncing) = (format!("{name} is syncing, it is at block {height}"), true);
+                }
                 Ok(status) => answered.push((client.endpoint_name(endpoint), status)),
-                Err(error) => why = format!("{}: {error}", client.endpoint_name(endpoint)),
+                Err(error) if !syncing => why = format!("{}: {error}", client.endpoint_name(endpoint)),
+                Err(_) => {}
             }
         }
         if let Some((first, status)) = answered.first() {
@@ -171,8 +172,13 @@ async fn reach(client: &Client) -> Result<Chain, StartError> {
             }
             return Ok(chain);
         }
+        silent = if syncing { 0 } else { silent + 1 };
+        if silent == TRIES {
+            return Err(StartError::Unreachable(why));
+        }
+        tracing::warn!("{why}; trying again");
+        tokio::time::sleep(PAUSE).await;
     }
-    Err(StartError::Unreachable(why))
 }
 
 /// The limits of the chain: the longest validity period that any endpoint tells of, since one that is believed too short

@@ -101,8 +101,8 @@ NEAR:
   NODE_URL                       JSON-RPC address [http://localhost:3030, or https://rpc.testnet.fastnear.com]
   RPC_URLS                       several of them, comma-separated; instead of NODE_URL
   RPC_TRUST                      two: two endpoints must agree on how a transaction ended, so any one may be wrong
-                                 (with two of them, nothing new is signed while one is down; use three);
-                                 one: each is believed, so any one may be down [two where there are several]
+                                 (while only one can be reached, transfers stay submitted); one: each is believed
+                                 [two where there are several]
   RPC_HEADERS                    JSON object of headers for every call
   FASTNEAR_API_KEY               for addresses that contain fastnear.com
   WAIT_UNTIL                     when callers are answered: Included, ExecutedOptimistic, IncludedFinal,

@@ -1,5 +1,6 @@
 //! The engine against an embedded sandbox: what it refuses to start with, what it lands, how it drains.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+mod endpoints;
 mod restart;
 mod start;
 mod transfers;
