@@ -47,6 +47,7 @@ mod json;
 mod methods;
 mod query;
 mod request;
+mod transaction;
 mod tx;
 mod wire;
 
@@ -64,4 +65,5 @@ pub use query::{
     Permission,
 };
 pub use request::{BlockRef, SendUntil, WaitUntil};
+pub use transaction::{Action, Transaction, TxDetails};
 pub use tx::{ActionErrorKind, ExecutionResult, ExecutionStatus, FunctionCallError, TxOutcome, TxStatus};

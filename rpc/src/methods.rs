@@ -5,10 +5,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use crate::chain::{Block, Empty, GasPrice, ProtocolConfig, Status, TxHash};
 use crate::client::{Answer, Client, Plan};
-use crate::endpoints::Route;
+use crate::endpoints::{EndpointId, Route};
 use crate::fate::{Error, Fate};
 use crate::query::{AccessKey, AccessKeyChanges, AccessKeyList, Account, CallResult};
 use crate::request::{AccessKeyChangesAt, BlockRef, Query, SendUntil, TxByBytes, TxByHash, WaitUntil};
+use crate::transaction::TxDetails;
 use crate::tx::TxStatus;
 
 impl Client {
@@ -137,14 +138,27 @@ impl Client {
         let params = TxByHash { tx_hash, sender_account_id, wait_until };
         let answer: Answer<TxStatus> = self.call(self.patience(route, wait_until), "tx", &params).await?;
         match &answer.value.outcome {
-            Some(outcome) if outcome.transaction_hash != tx_hash => Err(Error {
-                fate: Fate::Unknown,
-                endpoint: Some(answer.endpoint),
-                message: "the answer is about another transaction".to_owned(),
-                retry_after: None,
-            }),
+            Some(outcome) if outcome.transaction_hash != tx_hash => Err(of_another(answer.endpoint)),
             _ => Ok(answer),
         }
+    }
+
+    /// As [`Client::tx`] with [`WaitUntil::None`], and what the transaction does.
+    pub async fn tx_details(
+        &self,
+        route: Route,
+        tx_hash: &str,
+        sender_account_id: &str,
+    ) -> Result<Answer<TxDetails>, Error> {
+        let params = TxByHash { tx_hash, sender_account_id, wait_until: WaitUntil::None };
+        let answer: Answer<TxDetails> = self.call(self.at_once(route), "tx", &params).await?;
+        let TxDetails { status, transaction } = &answer.value;
+        let named = [
+            status.outcome.as_ref().map(|outcome| &outcome.transaction_hash),
+            transaction.as_ref().map(|transaction| &transaction.hash),
+        ];
+        let is_it = named.into_iter().flatten().all(|name| name == tx_hash);
+        if is_it { Ok(answer) } else { Err(of_another(answer.endpoint)) }
     }
 
     /// `tx` by the signed bytes (borsh, base64). With [`WaitUntil::None`] it is the best probe of a transaction's
@@ -174,5 +188,14 @@ impl Client {
 
     fn patience(&self, route: Route, wait_until: WaitUntil) -> Plan {
         if wait_until == WaitUntil::None { self.at_once(route) } else { self.waiting(route) }
+    }
+}
+
+fn of_another(endpoint: EndpointId) -> Error {
+    Error {
+        fate: Fate::Unknown,
+        endpoint: Some(endpoint),
+        message: "the answer is about another transaction".to_owned(),
+        retry_after: None,
     }
 }

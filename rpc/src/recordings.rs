@@ -13,6 +13,7 @@ use crate::fate::{Fate, Refusal};
 use crate::invalid_tx::{AccessKeyError, ActionsValidationError, Class, InvalidTx};
 use crate::query::{AccessKey, AccessKeyChanges, AccessKeyList, Account, CallResult, ChangeCause, Permission};
 use crate::request::{self, AccessKeyChangesAt, BlockRef, Query, TxByBytes, TxByHash, WaitUntil};
+use crate::transaction::{Action, TxDetails};
 use crate::tx::{ActionErrorKind, ExecutionResult, ExecutionStatus, FunctionCallError, TxStatus};
 use crate::wire::{self, Failure, HttpAnswer, Parse};
 
@@ -493,4 +494,42 @@ fn requests_are_the_recorded_ones() {
     let mut recorded = recordings[&5].1.request.body.clone().unwrap();
     recorded["id"] = whole["id"].clone();
     assert_eq!(whole, recorded);
+}
+
+#[test]
+fn transactions_show_what_they_do() {
+    let recordings = recordings();
+    for (number, holds) in values() {
+        let (name, recording) = &recordings[&number];
+        let shown = match holds {
+            Holds::Tx(..) => true,
+            Holds::StatusAlone(_) => false,
+            _ => continue,
+        };
+        let details: TxDetails = recording.decode().expect(name);
+        assert_eq!(details.transaction.is_some(), shown, "{name}");
+        assert_eq!(details.status, recording.decode::<TxStatus>().expect(name), "{name}");
+        if let (Some(transaction), Some(outcome)) = (&details.transaction, &details.status.outcome) {
+            assert_eq!(transaction.hash, outcome.transaction_hash, "{name}");
+        }
+    }
+    let details: TxDetails = recordings[&49].1.decode().unwrap();
+    let transaction = details.transaction.unwrap();
+    assert_eq!((transaction.nonce, transaction.signer_id.as_str()), (47_000_048, "test.near"));
+    assert_eq!(transaction.receiver_id, "ft.test.near");
+    assert!(transaction.public_key.starts_with("ed25519:6sdbobsHP6TX"));
+    let call = |method: &str, args: &str, deposit| Action::FunctionCall {
+        method_name: method.to_owned(),
+        args: args.as_bytes().to_vec(),
+        deposit,
+    };
+    let expected = [
+        call(
+            "storage_deposit",
+            r#"{"account_id":"fresh1.test.near","registration_only":true}"#,
+            1_250_000_000_000_000_000_000,
+        ),
+        call("ft_transfer", r#"{"receiver_id":"fresh1.test.near","amount":"1","memo":""}"#, 1),
+    ];
+    assert_eq!(transaction.actions, expected);
 }
