@@ -71,20 +71,7 @@ impl Door {
     /// Accepts all transfers of one request, or none of them.
     pub fn submit(&mut self, transfers: Vec<NewTransfer>) -> Result<Ticket, Refused> {
         let requested = transfers.len();
-        let limit = self.shared.max_pending;
-        // Counted before the look at `draining`: a drain sets that first and counts then, so it sees this request or
-        // this request sees it.
-        let pending = self.shared.pending.fetch_add(requested, Ordering::SeqCst);
-        let refuse = |why| {
-            self.shared.uncount(requested);
-            Err(why)
-        };
-        if self.shared.draining.load(Ordering::SeqCst) {
-            return refuse(Refused::Draining);
-        }
-        if requested > limit.saturating_sub(pending) {
-            return refuse(Refused::Full { pending, requested, limit });
-        }
+        let pending = self.shared.backlog.admit(requested)?;
         let ids: Vec<Uuid> = transfers.iter().map(|_| Uuid::new_v4()).collect();
         // A request goes to one key, whole; a larger one is cut into pieces that are hashed one by one.
         let keys: Vec<usize> =
@@ -95,7 +82,8 @@ impl Door {
         }
         // Only this door pushes into its rings, so the room that is seen here stays.
         if self.wanted.iter().zip(&self.producers).any(|(wanted, producer)| *wanted > producer.slots()) {
-            return refuse(Refused::Full { pending, requested, limit });
+            self.shared.backlog.settled(requested);
+            return Err(self.shared.backlog.full(pending, requested));
         }
 
         let ticket = Ticket { ids, waiting: Arc::new(Waiting::new(requested)) };

@@ -2,6 +2,7 @@
 //!
 //! Every decision about money is made by the pure state machine in [`keyshard_shard`]; this crate gives it threads
 //! ([`worker`](self)), rings, a way to the nodes and a board for the outside. See `ARCHITECTURE.md`.
+mod backlog;
 mod board;
 mod checkpoints;
 mod clock;
@@ -10,22 +11,24 @@ mod courier;
 mod door;
 mod health;
 pub mod journal;
+#[cfg(test)]
+#[cfg(feature = "loom")]
+mod models;
 mod ring;
 mod start;
+mod sync;
 mod worker;
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
 };
 
-use crossbeam::utils::CachePadded;
 use keyshard_shard::{AccessKey, Input, Recovered, Settings, Shard};
-use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use board::{Counts, Job, JobStatus};
@@ -36,6 +39,7 @@ pub use keyshard_rpc as rpc;
 pub use keyshard_shard::{Level, StoragePolicy, Trust};
 pub use ring::Bell;
 
+use backlog::Backlog;
 use board::Board;
 use checkpoints::Checkpoints;
 use clock::Clock;
@@ -52,29 +56,12 @@ pub struct Engine(Arc<Running>);
 /// What threads share. Nothing here is locked on the path of a transfer but the map's own shards.
 pub(crate) struct Shared {
     pub(crate) board: Board,
-    /// Transfers accepted and not settled.
-    pub(crate) pending: CachePadded<AtomicUsize>,
-    pub(crate) max_pending: usize,
-    pub(crate) draining: AtomicBool,
+    pub(crate) backlog: Backlog,
     pub(crate) checkpoints: Checkpoints,
     stopped: AtomicBool,
-    /// Told when nothing is pending while draining.
-    empty: Notify,
 }
 
 impl Shared {
-    /// So many transfers settled, or were not accepted after all.
-    pub(crate) fn uncount(&self, transfers: usize) {
-        if transfers == 0 {
-            return;
-        }
-        let before = self.pending.fetch_sub(transfers, Ordering::SeqCst);
-        assert!(before >= transfers, "more transfers settled than were accepted");
-        if before == transfers && self.draining.load(Ordering::SeqCst) {
-            self.empty.notify_waiters();
-        }
-    }
-
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
     }
@@ -111,16 +98,14 @@ impl Engine {
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let key_count = preflight.keys.len();
         let shards = config.shards.unwrap_or((cores.len() / 2).max(1)).clamp(1, key_count);
+        let board = Board::new(config.wait_until, config.settled_kept, clock);
+        let open = board.recovered(&recovered);
         let shared = Arc::new(Shared {
-            board: Board::new(config.wait_until, config.settled_kept, clock),
-            pending: CachePadded::new(AtomicUsize::new(0)),
-            max_pending: config.max_pending,
-            draining: AtomicBool::new(false),
+            board,
+            backlog: Backlog::new(config.max_pending, open),
             checkpoints: Checkpoints::new(shards),
             stopped: AtomicBool::new(false),
-            empty: Notify::new(),
         });
-        shared.pending.fetch_add(shared.board.recovered(&recovered), Ordering::SeqCst);
 
         let bells: Vec<Bell> = (0..shards).map(|_| Bell::default()).collect();
         let reports: Vec<Arc<Report>> = (0..shards).map(|_| Arc::default()).collect();
@@ -229,7 +214,7 @@ impl Engine {
 
     /// Accepted transfers that have not settled.
     pub fn pending(&self) -> usize {
-        self.0.shared.pending.load(Ordering::Relaxed)
+        self.0.shared.backlog.open()
     }
 
     /// What the batching achieved so far.
@@ -245,20 +230,7 @@ impl Engine {
     /// Refuses new transfers from now on and waits until everything accepted has settled, or until `limit` is over.
     pub async fn drain(&self, limit: Duration) -> Drained {
         let shared = &self.0.shared;
-        shared.draining.store(true, Ordering::SeqCst);
-        let empty = async {
-            loop {
-                let told = shared.empty.notified();
-                tokio::pin!(told);
-                // Listening before looking, so that the last one cannot slip through.
-                told.as_mut().enable();
-                if shared.pending.load(Ordering::SeqCst) == 0 {
-                    return;
-                }
-                told.await;
-            }
-        };
-        let _ = tokio::time::timeout(limit, empty).await;
+        let _ = tokio::time::timeout(limit, shared.backlog.drain()).await;
         let open = self.pending();
         let hashes = if open == 0 { Vec::new() } else { shared.board.open_hashes() };
         Drained { open, hashes }

@@ -1,15 +1,13 @@
 //! The mesh of rings between doors and shards: one single-producer single-consumer ring for every (door, key).
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::Poll,
-};
+use std::{sync::Arc, task::Poll};
 
-use atomic_waker::AtomicWaker;
 use keyshard_shard::Transfer;
 use rtrb::{Consumer, Producer, RingBuffer};
+
+use crate::sync::{
+    AtomicWaker,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// Transfers that go through a ring together: at most one transaction's worth.
 pub(crate) enum Piece {
@@ -103,6 +101,7 @@ fn mix(mut z: u64) -> u64 {
 }
 
 #[cfg(test)]
+#[cfg(not(feature = "loom"))]
 mod tests {
     use super::*;
 

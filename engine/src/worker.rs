@@ -162,7 +162,7 @@ impl Worker {
                 Output::Query { id, query } => self.courier.query(id, query),
                 Output::Tell { transfers, news } => {
                     let told = self.shared.board.tell(&transfers, &news);
-                    self.shared.uncount(told.settled);
+                    self.shared.backlog.settled(told.settled);
                     told.wake();
                 }
             }

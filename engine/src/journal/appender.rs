@@ -1,15 +1,13 @@
 //! A shard's way into the journal: a ring of bytes, which only the shard fills and only the journal thread empties.
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread::Thread,
-};
+use std::sync::Arc;
 
 use crossbeam::utils::CachePadded;
 use keyshard_shard::{Lsn, Record, limits::RECORD_BYTES_MAX};
-use rtrb::{Consumer, Producer, RingBuffer};
+
+use crate::sync::{
+    Consumer, Producer, RingBuffer, Unparker,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// Bytes of a ring: what a shard may be ahead of the disk. It takes the largest record, or tens of thousands of usual ones.
 pub(super) const RING_BYTES: usize = 8 * 1024 * 1024;
@@ -27,7 +25,7 @@ pub struct Full;
 pub struct Appender {
     ring: Producer<u8>,
     durable: Arc<CachePadded<AtomicU64>>,
-    writer: Thread,
+    writer: Unparker,
     /// The last record appended.
     last: Lsn,
     /// Something was appended since the journal thread was woken.
@@ -36,7 +34,7 @@ pub struct Appender {
 }
 
 impl Appender {
-    pub(super) fn new(ring: Producer<u8>, durable: Arc<CachePadded<AtomicU64>>, writer: Thread) -> Self {
+    pub(super) fn new(ring: Producer<u8>, durable: Arc<CachePadded<AtomicU64>>, writer: Unparker) -> Self {
         Self { ring, durable, writer, last: 0, unannounced: false, scratch: Vec::with_capacity(1024) }
     }
 

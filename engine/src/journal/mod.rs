@@ -53,16 +53,10 @@ mod reader;
 mod writer;
 
 #[cfg(test)]
+#[cfg_attr(feature = "loom", expect(dead_code, reason = "the models need little of it"))]
 mod tests;
 
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    thread::JoinHandle,
-};
+use std::{path::Path, sync::Arc};
 
 use crossbeam::utils::CachePadded;
 use keyshard_shard::{Lsn, Record};
@@ -74,7 +68,10 @@ pub use error::JournalError;
 pub use log::Log;
 pub use writer::{OnFailure, abort};
 
-use crate::ring::Bell;
+use crate::{
+    ring::Bell,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+};
 
 /// When data is forced onto the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,7 +152,7 @@ pub struct Journal {
     shared: Arc<Shared>,
     /// Until it is started.
     log: Option<Log>,
-    thread: Option<JoinHandle<()>>,
+    running: Option<writer::Running>,
 }
 
 /// What the journal thread tells.
@@ -180,7 +177,7 @@ impl Journal {
         let (log, replay) = Log::open(disk.clone(), options)?;
         let shared = Arc::new(Shared::default());
         shared.segment.store(log.segment(), Ordering::Release);
-        Ok((Self { disk, shared, log: Some(log), thread: None }, replay))
+        Ok((Self { disk, shared, log: Some(log), running: None }, replay))
     }
 
     /// Starts the journal thread. `bells` has one entry a shard, rung whenever more of its records have become durable;
@@ -191,8 +188,8 @@ impl Journal {
     pub fn start(&mut self, bells: Vec<Bell>, on_failure: OnFailure) -> Result<Vec<Appender>, JournalError> {
         #[expect(clippy::expect_used, reason = "a second start is a mistake in the program")]
         let log = self.log.take().expect("a journal starts once");
-        let (thread, appenders) = writer::spawn(log, bells, self.shared.clone(), on_failure)?;
-        self.thread = Some(thread);
+        let (running, appenders) = writer::spawn(log, bells, self.shared.clone(), on_failure)?;
+        self.running = Some(running);
         Ok(appenders)
     }
 
@@ -240,8 +237,8 @@ impl Drop for Journal {
     /// Everything appended before is still written.
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
+        if let Some(writer::Running { thread, unparker }) = self.running.take() {
+            unparker.unpark();
             // Its panic, if it had one, was logged where it happened.
             let _ = thread.join();
         }

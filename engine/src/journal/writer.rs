@@ -1,11 +1,5 @@
 //! The journal thread: takes what has gathered in the rings, makes it durable at once, tells the shards.
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread::JoinHandle,
-};
+use std::sync::Arc;
 
 use crossbeam::utils::CachePadded;
 use keyshard_shard::Lsn;
@@ -15,7 +9,14 @@ use super::{
     appender::{self, Intake},
     format::END_OF_SEGMENT,
 };
-use crate::ring::Bell;
+use crate::{
+    ring::Bell,
+    sync::{
+        Parker, Unparker,
+        atomic::{AtomicU64, Ordering},
+        thread::{self, JoinHandle},
+    },
+};
 
 /// Bytes after which a group is closed: larger ones cost more time than another sync.
 const GROUP_BYTES: usize = 2 * 1024 * 1024;
@@ -45,8 +46,15 @@ struct Writer {
     log: Log,
     lanes: Vec<Lane>,
     shared: Arc<Shared>,
+    parker: Parker,
     /// Which lane is drained first: they take turns.
     first: usize,
+}
+
+/// The journal thread, and how to wake it.
+pub(super) struct Running {
+    pub(super) thread: JoinHandle<()>,
+    pub(super) unparker: Unparker,
 }
 
 pub(super) fn spawn(
@@ -54,7 +62,7 @@ pub(super) fn spawn(
     bells: Vec<Bell>,
     shared: Arc<Shared>,
     on_failure: OnFailure,
-) -> Result<(JoinHandle<()>, Vec<Appender>), JournalError> {
+) -> Result<(Running, Vec<Appender>), JournalError> {
     assert!(bells.len() <= usize::from(END_OF_SEGMENT), "{} shards are too many", bells.len());
     let mut lanes = Vec::with_capacity(bells.len());
     let mut ends = Vec::with_capacity(bells.len());
@@ -64,7 +72,9 @@ pub(super) fn spawn(
         ends.push((ring, durable.clone()));
         lanes.push(Lane { intake, durable, bell, taken: 0 });
     }
-    let writer = Writer { log, lanes, shared, first: 0 };
+    let parker = Parker::new();
+    let unparker = parker.unparker().clone();
+    let writer = Writer { log, lanes, shared, parker, first: 0 };
     let body = move || {
         let run = std::panic::AssertUnwindSafe(|| writer.run(on_failure));
         if std::panic::catch_unwind(run).is_err() {
@@ -73,13 +83,14 @@ pub(super) fn spawn(
             std::process::abort();
         }
     };
-    let thread = std::thread::Builder::new()
-        .name("journal".into())
-        .spawn(body)
-        .map_err(|source| JournalError::Disk { action: "start", file: "its thread".into(), source })?;
-    let appender = |(ring, durable)| Appender::new(ring, durable, thread.thread().clone());
+    let thread = thread::Builder::new().name("journal".into()).spawn(body).map_err(|source| JournalError::Disk {
+        action: "start",
+        file: "its thread".into(),
+        source,
+    })?;
+    let appender = |(ring, durable)| Appender::new(ring, durable, unparker.clone());
     let appenders = ends.into_iter().map(appender).collect();
-    Ok((thread, appenders))
+    Ok((Running { thread, unparker }, appenders))
 }
 
 impl Writer {
@@ -92,7 +103,7 @@ impl Writer {
                 Ok(true) => {}
                 Ok(false) if stop => return,
                 // An append since the round has left a token: then this returns at once.
-                Ok(false) => std::thread::park(),
+                Ok(false) => self.parker.park(),
                 Err(error) => return on_failure(&error),
             }
         }

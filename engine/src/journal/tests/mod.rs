@@ -1,10 +1,18 @@
 //! One behaviour a file, on a disk that tears, fails and waits as told; `real` is on this machine's.
+#[cfg(not(feature = "loom"))]
 mod damage;
+#[cfg(not(feature = "loom"))]
 mod failure;
 mod fake_disk;
+#[cfg(not(feature = "loom"))]
 mod group_commit;
+#[cfg(feature = "loom")]
+mod models;
+#[cfg(not(feature = "loom"))]
 mod real;
+#[cfg(not(feature = "loom"))]
 mod round_trip;
+#[cfg(not(feature = "loom"))]
 mod torn;
 
 use std::{sync::Arc, time::Duration};
