@@ -39,7 +39,7 @@ pub struct Config {
     pub max_attempts: u32,
     /// Pause before such a transfer is tried again, times the attempts made.
     pub retry_base: Duration,
-    /// Where the journal lives.
+    /// Where the journal lives, and the history in `history` beneath it.
     pub data_dir: PathBuf,
     /// Whether records are synced to disk before anything relies on them. Off is for measuring only: then a power loss
     /// may lose or double transfers.
@@ -50,9 +50,14 @@ pub struct Config {
     pub doors: usize,
     /// Shard threads; `None` chooses by cores and keys.
     pub shards: Option<usize>,
-    /// Settled transfers that stay known in memory; the oldest are forgotten first.
+    /// Settled transfers that stay in memory besides the history on the disk: a cache.
     pub settled_kept: usize,
+    /// How long the history knows a settled transfer, and so its idempotency key; at least [`HISTORY_RETENTION_MIN`].
+    pub history_retention: Duration,
 }
+
+/// P6: whoever sends an idempotency key again within this time after the transfer settled means the same transfer.
+pub const HISTORY_RETENTION_MIN: Duration = Duration::from_hours(24);
 
 /// Why the engine does not start. Each text says what is wrong and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +92,9 @@ pub enum StartError {
     /// The journal cannot be read or written.
     #[error("{0}")]
     Journal(String),
+    /// The history of settled transfers cannot be read or written.
+    #[error("{0}")]
+    History(#[from] crate::history::HistoryError),
     /// The journal is of another chain: this node's was wiped, or it is another network.
     #[error(
         "the journal in {dir} is of another chain: its genesis is {journal}, the node's is {node}. If the chain was wiped \

@@ -8,13 +8,14 @@ use std::{
 };
 
 use atomic_waker::AtomicWaker;
-use keyshard_shard::{Transfer, TransferId};
+use keyshard_shard::{IdempotencyKey, Transfer, TransferId};
 use near_primitives::types::AccountId;
 use rtrb::Producer;
 use uuid::Uuid;
 
 use crate::{
     Shared,
+    parts::Part,
     ring::{self, Bell, PIECE_MAX, Piece},
 };
 
@@ -27,7 +28,30 @@ pub struct NewTransfer {
     pub amount: u128,
     /// Passed on to the token.
     pub memo: Option<String>,
+    /// What the client calls it (P6): the same name again is the same transfer. The name of a lone transfer, and a
+    /// transfer's own, is for 1; item `i` of a request of `n` that was named `K` as a whole is `K#i` for `n`.
+    pub key: Option<IdempotencyKey>,
 }
+
+impl NewTransfer {
+    /// Whether a client that asks for this means that one, when they have the same name.
+    pub(crate) fn is_same_as(&self, other: &Transfer) -> bool {
+        let of = |key: &Option<IdempotencyKey>| key.as_ref().map(|key| key.of);
+        self.receiver == other.receiver
+            && self.amount == other.amount
+            && self.memo.as_deref() == other.memo.as_deref()
+            && of(&self.key) == of(&other.key)
+    }
+
+    pub(crate) fn accepted_as(self, id: Uuid) -> Transfer {
+        let memo = self.memo.map(String::into_boxed_str);
+        Transfer { id: TransferId(id.as_u128()), receiver: self.receiver, amount: self.amount, memo, key: self.key }
+    }
+}
+
+/// Settled transfers that may wait for the history. Far more than gather between two of its commits; reached, the disk is
+/// too slow.
+const UNSAVED_MAX: usize = 200_000;
 
 /// Why a door refuses. Nothing of the request was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,18 +67,30 @@ pub enum Refused {
     },
     /// The engine is draining.
     Draining,
+    /// An idempotency key was used before for another transfer, or for a request of another size (P6).
+    KeyReused {
+        /// The key of the transfer that differs.
+        name: Box<str>,
+    },
 }
 
 /// The way in for one front-end thread. Owns the producing ends of that thread's rings, hence `&mut` and not `Clone`.
 pub struct Door {
     shared: Arc<Shared>,
+    ways: Ways,
+}
+
+/// The ways from a door to the shards.
+struct Ways {
     /// One ring a key.
     producers: Vec<Producer<Piece>>,
     /// By key: its weight in the rendezvous, and the bell of its shard.
     weights: Vec<u64>,
     bells: Vec<Bell>,
-    /// By key: pieces of the request at hand. Kept to spare the allocation.
+    /// By key: pieces of the request at hand. Kept to spare the allocation, as is the next.
     wanted: Vec<usize>,
+    /// The keys of its pieces, in their order.
+    keys: Vec<usize>,
 }
 
 impl Door {
@@ -65,35 +101,73 @@ impl Door {
         bells: Vec<Bell>,
     ) -> Self {
         let wanted = vec![0; producers.len()];
-        Self { shared, producers, weights, bells, wanted }
+        Self { shared, ways: Ways { producers, weights, bells, wanted, keys: Vec::new() } }
     }
 
-    /// Accepts all transfers of one request, or none of them.
+    /// Accepts all transfers of one request, or none of them. Those whose idempotency key is known are joined instead: the
+    /// ticket has their ids and waits for them, whoever asked for them first.
+    ///
+    /// For transfers with a key this may read the disk, once a name, if the history holds any names and the board does not
+    /// know this one; other work of the calling thread waits for that.
     pub fn submit(&mut self, transfers: Vec<NewTransfer>) -> Result<Ticket, Refused> {
-        let requested = transfers.len();
-        let pending = self.shared.backlog.admit(requested)?;
-        let ids: Vec<Uuid> = transfers.iter().map(|_| Uuid::new_v4()).collect();
-        // A request goes to one key, whole; a larger one is cut into pieces that are hashed one by one.
-        let keys: Vec<usize> =
-            ids.chunks(PIECE_MAX).map(|piece| ring::rendezvous(&self.weights, piece[0].as_u128())).collect();
-        self.wanted.fill(0);
-        for key in &keys {
-            self.wanted[*key] += 1;
+        let Self { shared, ways } = self;
+        let (mut names, parts) = shared.parts(&transfers)?;
+        let new = parts.iter().filter(|part| matches!(part, Part::New)).count();
+        let joined = parts.iter().filter(|part| matches!(part, Part::Join(_))).count();
+        let now = shared.clock.now().as_millis();
+        let mut ids: Vec<Uuid> = Vec::with_capacity(parts.len());
+        for part in &parts {
+            ids.push(match part {
+                Part::New => new_id(now),
+                Part::Join(id) | Part::Past(id) => Uuid::from_u128(id.0),
+                Part::Again(first) => ids[*first],
+            });
         }
-        // Only this door pushes into its rings, so the room that is seen here stays.
-        if self.wanted.iter().zip(&self.producers).any(|(wanted, producer)| *wanted > producer.slots()) {
-            self.shared.backlog.settled(requested);
-            return Err(self.shared.backlog.full(pending, requested));
-        }
+        let new_ids = || ids.iter().zip(&parts).filter(|(_, part)| matches!(part, Part::New)).map(|(id, _)| *id);
+        shared.reserve(new, || ways.plan(new_ids()))?;
 
-        let ticket = Ticket { ids, waiting: Arc::new(Waiting::new(requested)) };
-        let mut transfers = ticket.ids.iter().zip(transfers).map(|(id, new)| {
-            self.shared.board.accepted(*id, &new, &ticket.waiting);
-            let memo = new.memo.map(String::into_boxed_str);
-            Transfer { id: TransferId(id.as_u128()), receiver: new.receiver, amount: new.amount, memo, key: None }
-        });
-        for key in &keys {
-            let piece = if requested == 1 {
+        // Nothing can refuse it from here on.
+        let waiting = Arc::new(Waiting::new(new + joined));
+        for ((id, asked), part) in ids.iter().zip(&transfers).zip(&parts) {
+            match part {
+                Part::New => {
+                    shared.board.accepted(*id, asked, &waiting);
+                    if let (Some(names), Some(key)) = (&mut names, &asked.key) {
+                        names.claim(&key.name, TransferId(id.as_u128()));
+                    }
+                }
+                Part::Join(id) => shared.board.join(*id, &waiting),
+                Part::Past(_) | Part::Again(_) => {}
+            }
+        }
+        // Whoever finds one of these names from now on finds its transfer on the board.
+        drop(names);
+        let accepted = ids.iter().zip(transfers).zip(&parts).filter(|(_, part)| matches!(part, Part::New));
+        ways.push(new, accepted.map(|((id, asked), _)| asked.accepted_as(*id)));
+        Ok(Ticket { replayed: new == 0 && !ids.is_empty(), ids, waiting })
+    }
+}
+
+impl Ways {
+    /// Plans the way of new transfers with these ids. Returns whether there is room for all of them: only this door pushes
+    /// into its rings, so the room that is seen here stays.
+    fn plan(&mut self, mut ids: impl Iterator<Item = Uuid>) -> bool {
+        self.keys.clear();
+        self.wanted.fill(0);
+        // A request goes to one key, whole; a larger one is cut into pieces that are hashed one by one.
+        while let Some(first) = ids.next() {
+            let key = ring::rendezvous(&self.weights, first.as_u128());
+            self.keys.push(key);
+            self.wanted[key] += 1;
+            ids.by_ref().take(PIECE_MAX - 1).for_each(drop);
+        }
+        self.wanted.iter().zip(&self.producers).all(|(wanted, producer)| *wanted <= producer.slots())
+    }
+
+    /// Sends so many transfers on the way that was planned.
+    fn push(&mut self, count: usize, mut transfers: impl Iterator<Item = Transfer>) {
+        for key in &self.keys {
+            let piece = if count == 1 {
                 transfers.next().map(Piece::One)
             } else {
                 Some(Piece::Many(transfers.by_ref().take(PIECE_MAX).collect()))
@@ -102,13 +176,44 @@ impl Door {
                 assert!(self.producers[*key].push(piece).is_ok(), "a ring lost the room it had shown");
             }
         }
-        for (key, wanted) in self.wanted.iter().enumerate() {
+        for (wanted, bell) in self.wanted.iter().zip(&self.bells) {
             if *wanted > 0 {
-                self.bells[key].ring();
+                bell.ring();
             }
         }
-        drop(transfers);
-        Ok(ticket)
+        self.keys.clear();
+        self.wanted.fill(0);
+    }
+}
+
+/// An id that nobody can guess, whose first bits are the time (RFC 9562, version 7): the history keeps neighbours in time
+/// together.
+fn new_id(now_ms: u64) -> Uuid {
+    let random = Uuid::new_v4().into_bytes();
+    let mut bits = [0; 10];
+    // Without the bytes that hold version and variant.
+    bits[..6].copy_from_slice(&random[..6]);
+    bits[6..].copy_from_slice(&random[12..]);
+    uuid::Builder::from_unix_timestamp_millis(now_ms, &bits).into_uuid()
+}
+
+impl Shared {
+    /// Counts new transfers against the backlog if there is room for them, also where `plan` looks.
+    fn reserve(&self, new: usize, plan: impl FnOnce() -> bool) -> Result<(), Refused> {
+        if new == 0 {
+            return Ok(());
+        }
+        // What has settled and is not saved yet takes memory just as what has not settled.
+        let unsaved = self.unsaved.len();
+        if unsaved > UNSAVED_MAX {
+            return Err(self.backlog.full(self.backlog.open() + unsaved, new));
+        }
+        let pending = self.backlog.admit(new)?;
+        if plan() {
+            return Ok(());
+        }
+        self.backlog.settled(new);
+        Err(self.backlog.full(pending, new))
     }
 }
 
@@ -116,12 +221,18 @@ impl Door {
 pub struct Ticket {
     ids: Vec<Uuid>,
     waiting: Arc<Waiting>,
+    replayed: bool,
 }
 
 impl Ticket {
     /// The ids of the transfers, in request order.
     pub fn ids(&self) -> &[Uuid] {
         &self.ids
+    }
+
+    /// Whether every transfer of the request was known before, by its idempotency key: nothing new was accepted.
+    pub fn replayed(&self) -> bool {
+        self.replayed
     }
 
     /// Returns when every transfer of the request is answerable: executed as far as `Config::wait_until` asks, or

@@ -10,13 +10,20 @@ mod config;
 mod courier;
 mod door;
 mod health;
+pub mod history;
+mod job;
 pub mod journal;
 #[cfg(test)]
 #[cfg(feature = "loom")]
 mod models;
+mod names;
+mod parts;
+#[doc(hidden)]
+pub mod rig;
 mod ring;
 mod start;
 mod sync;
+mod unsaved;
 mod worker;
 
 use std::{
@@ -28,13 +35,13 @@ use std::{
     time::Duration,
 };
 
-use keyshard_shard::{AccessKey, Input, Recovered, Settings, Shard};
+use keyshard_shard::{AccessKey, Input, News, Recovered, Settings, Shard, TransferId};
 use uuid::Uuid;
 
-pub use board::{Counts, Job, JobStatus};
-pub use config::{Config, StartError};
+pub use config::{Config, HISTORY_RETENTION_MIN, StartError};
 pub use door::{Door, NewTransfer, Refused, Ticket};
 pub use health::{Batching, Condition, Endpoint, Health};
+pub use job::{Counts, Job, JobStatus};
 pub use keyshard_rpc as rpc;
 pub use keyshard_shard::{Level, StoragePolicy, Trust};
 pub use ring::Bell;
@@ -45,8 +52,11 @@ use checkpoints::Checkpoints;
 use clock::Clock;
 use courier::Courier;
 use health::Report;
+use history::{History, HistoryError, Keeper};
 use journal::Journal;
+use names::Names;
 use start::Preflight;
+use unsaved::Unsaved;
 use worker::{Ledger, Worker};
 
 /// A running engine. Cheap to clone; all clones are the same engine, and it stops with the last of them.
@@ -56,12 +66,56 @@ pub struct Engine(Arc<Running>);
 /// What threads share. Nothing here is locked on the path of a transfer but the map's own shards.
 pub(crate) struct Shared {
     pub(crate) board: Board,
+    /// Names of what is on the board.
+    pub(crate) names: Names,
+    pub(crate) history: History,
+    /// What is to go from the board to the history.
+    pub(crate) unsaved: Unsaved,
+    pub(crate) clock: Clock,
     pub(crate) backlog: Backlog,
     pub(crate) checkpoints: Checkpoints,
     stopped: AtomicBool,
 }
 
 impl Shared {
+    /// Puts what former lives left open on the board: before the doors open.
+    pub(crate) fn new(
+        wait_until: Level,
+        max_pending: usize,
+        clock: Clock,
+        history: History,
+        shards: usize,
+        recovered: &Recovered,
+    ) -> Self {
+        let (board, names) = (Board::new(wait_until, clock), Names::new());
+        let open = board.recovered(recovered);
+        for open in &recovered.transfers {
+            if let Some(key) = &open.transfer.key {
+                names.recovered(key, open.transfer.id);
+            }
+        }
+        Self {
+            board,
+            names,
+            history,
+            unsaved: Unsaved::default(),
+            clock,
+            backlog: Backlog::new(max_pending, open),
+            checkpoints: Checkpoints::new(shards),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    /// A shard has news of these.
+    pub(crate) fn tell(&self, ids: &[TransferId], news: &News) {
+        let told = self.board.tell(ids, news);
+        if told.settled > 0 {
+            self.unsaved.push(ids);
+            self.backlog.settled(told.settled);
+        }
+        told.wake();
+    }
+
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
     }
@@ -73,7 +127,9 @@ struct Running {
     bells: Vec<Bell>,
     threads: Vec<JoinHandle<()>>,
     linger: Duration,
-    /// Ends after the shards.
+    /// Ends after the shards, and before the journal.
+    keeper: Option<Keeper>,
+    /// Ends last.
     _journal: Arc<Journal>,
 }
 
@@ -90,22 +146,18 @@ impl Engine {
     /// Checks the configuration against the node, starts the shard threads, opens one door for every
     /// front-end thread. Must run inside a tokio runtime.
     pub async fn start(mut config: Config) -> Result<(Engine, Vec<Door>), StartError> {
+        start::check_retention(&config)?;
         // The lock first: two processes must not even look at the same keys.
-        let (mut journal, recovered) = start::open_journal(&config)?;
+        let (mut journal, mut recovered) = start::open_journal(&config)?;
         let preflight = start::preflight(&mut config).await?;
         start::check_chain(&config, &recovered, preflight.chain.name())?;
+        let history = start::open_history(&config, &mut recovered, preflight.chain.name())?;
         let clock = Clock::new();
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let key_count = preflight.keys.len();
         let shards = config.shards.unwrap_or((cores.len() / 2).max(1)).clamp(1, key_count);
-        let board = Board::new(config.wait_until, config.settled_kept, clock);
-        let open = board.recovered(&recovered);
-        let shared = Arc::new(Shared {
-            board,
-            backlog: Backlog::new(config.max_pending, open),
-            checkpoints: Checkpoints::new(shards),
-            stopped: AtomicBool::new(false),
-        });
+        let shared = Shared::new(config.wait_until, config.max_pending, clock, history, shards, &recovered);
+        let shared = Arc::new(shared);
 
         let bells: Vec<Bell> = (0..shards).map(|_| Bell::default()).collect();
         let reports: Vec<Arc<Report>> = (0..shards).map(|_| Arc::default()).collect();
@@ -122,7 +174,7 @@ impl Engine {
         let life = recovered.life + 1;
         let names: Vec<Arc<str>> = keys.iter().map(|key| key.public_key().clone()).collect();
         let shard_of_key = |name: &str| names.iter().position(|other| **other == *name).map_or(0, |key| key % shards);
-        let shard_of_transfer = |id: keyshard_shard::TransferId| ring::rendezvous(&weights, id.0) % shards;
+        let shard_of_transfer = |id: TransferId| ring::rendezvous(&weights, id.0) % shards;
         let recovered = recovered.split(shards, shard_of_key, shard_of_transfer);
 
         let mut parts: Vec<(Vec<AccessKey>, Vec<_>)> = (0..shards).map(|_| Default::default()).collect();
@@ -138,8 +190,17 @@ impl Engine {
         let trust = start::trust(&config)?;
         // Pinning helps only where every thread can have a core of its own.
         let pin = cores.len() > shards + config.doors;
-        let mut running =
-            Running { shared, reports, bells, threads: Vec::new(), linger: config.linger, _journal: journal.clone() };
+        let keeper =
+            Keeper::start(shared.clone(), journal.clone(), clock, config.history_retention, config.settled_kept)?;
+        let mut running = Running {
+            shared,
+            reports,
+            bells,
+            threads: Vec::new(),
+            linger: config.linger,
+            keeper: Some(keeper),
+            _journal: journal.clone(),
+        };
         let parts = parts.into_iter().zip(recovered).zip(appenders);
         for (index, (((keys, rings), recovered), appender)) in parts.enumerate() {
             let ledger = Ledger::new(journal.clone(), appender, index);
@@ -191,23 +252,50 @@ impl Engine {
                     Worker { shard, courier, rings, bell, ledger, clock, shared, report }.run().await;
                 });
             };
-            let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(or_abort(body))?;
+            let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(or_abort("a shard", body))?;
             running.threads.push(thread);
         }
         Ok((Engine(Arc::new(running)), doors))
     }
 
-    /// A transfer by its id, while the engine still remembers it.
+    /// A transfer by its id, until the history has forgotten it. May block for a read of the disk, as may the next two, when
+    /// it has left the board.
     pub fn job(&self, id: Uuid) -> Option<Job> {
-        self.0.shared.board.job(id)
+        // The board first: what leaves it is in the history by then.
+        self.0
+            .shared
+            .board
+            .job(TransferId(id.as_u128()))
+            .or_else(|| self.past(|history| history.job(id)).map(Job::from))
     }
 
-    /// All transfers whose last transaction is this one (base58 hash), in the order of its actions.
+    /// All transfers that this transaction (base58 hash) carried, in the order of its actions; after them those that it
+    /// carried without paying them. Each names the last transaction that carried it.
     pub fn jobs_by_hash(&self, hash: &str) -> Vec<Job> {
-        hash.parse().map(|hash| self.0.shared.board.jobs_by_hash(&hash)).unwrap_or_default()
+        let Ok(hash) = hash.parse() else { return Vec::new() };
+        let mut jobs = self.0.shared.board.jobs_by_hash(&hash);
+        for (position, settled) in self.past(|history| history.by_hash(&hash)) {
+            if !jobs.iter().any(|(_, job)| job.id.as_u128() == settled.transfer.id.0) {
+                jobs.push((position, settled.into()));
+            }
+        }
+        jobs.sort_by_key(|(position, _)| *position);
+        jobs.into_iter().map(|(_, job)| job).collect()
     }
 
-    /// How many remembered transfers are in each status.
+    /// A transfer by its idempotency key; that of item `i` of a request named `K` as a whole is `K#i`.
+    pub fn job_by_key(&self, name: &str) -> Option<Job> {
+        let shared = &self.0.shared;
+        let on_board = shared.names.get(name).and_then(|id| shared.board.job(id));
+        on_board.or_else(|| self.past(|history| history.by_key(name)).map(Job::from))
+    }
+
+    /// A disk that does not answer ends the process: not to know a transfer would be a lie.
+    fn past<T>(&self, read: impl FnOnce(&History) -> Result<T, HistoryError>) -> T {
+        read(&self.0.shared.history).unwrap_or_else(|error| history::abort(&error))
+    }
+
+    /// How many transfers are in each status: the open ones, and what has settled since start.
     pub fn counts(&self) -> Counts {
         self.0.shared.board.counts()
     }
@@ -245,7 +333,8 @@ impl Drop for Running {
             // A shard's panic has aborted the process already.
             let _ = thread.join();
         }
-        self.shared.checkpoints.finish();
+        // What they told last is saved, too.
+        self.keeper.take();
     }
 }
 
@@ -264,10 +353,10 @@ fn retire_missing(keys: &mut Vec<AccessKey>, recovered: &Recovered) {
 
 /// A broken promise ends the process, at once and as a whole: going on with a shard less would leave its transfers
 /// hanging, and whatever broke may be wrong everywhere.
-fn or_abort(body: impl FnOnce() + Send + 'static) -> impl FnOnce() + Send + 'static {
+pub(crate) fn or_abort(who: &'static str, body: impl FnOnce() + Send + 'static) -> impl FnOnce() + Send + 'static {
     move || {
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err() {
-            tracing::error!("a shard broke a promise; the process ends here");
+            tracing::error!("{who} broke a promise; the process ends here");
             std::process::abort();
         }
     }

@@ -8,14 +8,18 @@ use keyshard_shard::{
 use near_crypto::SecretKey;
 
 use crate::{
-    config::{Config, StartError},
+    config::{Config, HISTORY_RETENTION_MIN, StartError},
     courier::{self, Chain},
+    history::{History, HistoryError},
     journal::{self, Cut, Journal, Sync},
 };
 
 /// Tries to reach a node, and the pause between them: enough for a node that is just being started.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Transfers that are put into the history in one commit.
+const SAVED_AT_ONCE: usize = 10_000;
 
 /// What start-up found out.
 pub(crate) struct Preflight {
@@ -59,6 +63,35 @@ pub(crate) fn open_journal(config: &Config) -> Result<(Journal, Recovered), Star
         );
     }
     Ok((journal, recovered))
+}
+
+/// A key must be remembered for as long as its client may send it again (P6).
+pub(crate) fn check_retention(config: &Config) -> Result<(), StartError> {
+    if config.history_retention >= HISTORY_RETENTION_MIN {
+        return Ok(());
+    }
+    Err(StartError::Config(format!(
+        "HISTORY_RETENTION is {:?}, the least is 24 hours: whoever repeats a request within a day must find the transfer that \
+         it has made, or it would be paid again",
+        config.history_retention
+    )))
+}
+
+/// Opens the history and puts what the journal knows to have settled: the last life may have ended before it was saved.
+pub(crate) fn open_history(
+    config: &Config,
+    recovered: &mut Recovered,
+    genesis: CryptoHash,
+) -> Result<History, StartError> {
+    let history = History::open(&config.data_dir.join("history"), genesis)?;
+    save(&history, recovered)?;
+    Ok(history)
+}
+
+/// Moves what has settled into the history.
+pub(crate) fn save(history: &History, recovered: &mut Recovered) -> Result<(), HistoryError> {
+    let settled = std::mem::take(&mut recovered.settled);
+    settled.chunks(SAVED_AT_ONCE).try_for_each(|batch| history.put(batch))
 }
 
 /// A journal is of one chain only.

@@ -49,6 +49,8 @@ pub(crate) struct Ledger {
     began: u64,
     /// Its last record, until that is durable.
     ends_with: Option<Lsn>,
+    /// The segment in which a repetition began that is durable since the last round.
+    complete: Option<u64>,
     /// The segment from which on everything open is to be repeated again.
     repeat_at: u64,
 }
@@ -56,7 +58,8 @@ pub(crate) struct Ledger {
 impl Ledger {
     pub(crate) fn new(journal: Arc<Journal>, appender: Appender, index: usize) -> Self {
         let began = journal.segment();
-        Self { journal, appender, index, durable: 0, held: None, began, ends_with: None, repeat_at: u64::MAX }
+        let repeat_at = u64::MAX;
+        Self { journal, appender, index, durable: 0, held: None, began, ends_with: None, complete: None, repeat_at }
     }
 
     /// Returns whether the journal took the record.
@@ -74,7 +77,7 @@ impl Ledger {
     }
 
     /// What has become durable since the last call.
-    fn news(&mut self, shared: &Arc<Shared>) -> Option<Lsn> {
+    fn news(&mut self) -> Option<Lsn> {
         let durable = self.appender.durable();
         if durable == self.durable {
             return None;
@@ -85,9 +88,20 @@ impl Ledger {
             let now = self.journal.segment();
             // Not before as much has been written as the repetition itself took: it must not become the main work.
             self.repeat_at = now + 1 + (now - self.began);
-            shared.checkpoints.reached(self.index, self.began, &self.journal);
+            self.complete = Some(self.began);
         }
         Some(durable)
+    }
+
+    /// A repetition is durable, and so is all that the shard wrote before it. Only when the board has been told what
+    /// follows from that, such as that a transfer failed, does anybody but the old segments know of it.
+    fn settle_up(&mut self, shared: &Shared) {
+        if self.held.is_none()
+            && let Some(began) = self.complete.take()
+            && shared.checkpoints.reached(self.index, began, || shared.unsaved.told_so_far())
+        {
+            shared.unsaved.wake();
+        }
     }
 
     /// Whether everything that is open is to be repeated, so that old segments can go.
@@ -105,7 +119,7 @@ impl Worker {
     pub(crate) async fn run(mut self) {
         while !self.shared.is_stopped() {
             let now = self.clock.now();
-            if let Some(lsn) = self.ledger.news(&self.shared) {
+            if let Some(lsn) = self.ledger.news() {
                 self.shard.handle(now, Input::Durable(lsn));
             }
             if self.ledger.is_repetition_due() {
@@ -160,13 +174,10 @@ impl Worker {
                 }
                 Output::Send { id, hash, bytes, wait, avoid } => self.courier.send(id, hash, bytes, wait, avoid),
                 Output::Query { id, query } => self.courier.query(id, query),
-                Output::Tell { transfers, news } => {
-                    let told = self.shared.board.tell(&transfers, &news);
-                    self.shared.backlog.settled(told.settled);
-                    told.wake();
-                }
+                Output::Tell { transfers, news } => self.shared.tell(&transfers, &news),
             }
         }
+        self.ledger.settle_up(&self.shared);
         self.ledger.appender.flush();
     }
 }

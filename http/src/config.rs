@@ -146,7 +146,8 @@ impl Config {
             data_dir: env.get("DATA_DIR").unwrap_or("./data").into(),
             journal_sync: journal_sync(env, &mut notes)?,
             segment_bytes: number(env, "JOURNAL_SEGMENT_BYTES", 64 << 20, MIN_SEGMENT_BYTES, 1 << 30)?,
-            settled_kept: number(env, "SETTLED_KEPT", 1_000_000, 0, 100_000_000)?,
+            settled_kept: number(env, "SETTLED_KEPT", 100_000, 0, 100_000_000)?,
+            history_retention: Duration::from_hours(720),
         };
         let unused: Vec<&str> = WITHOUT_EFFECT.into_iter().filter(|name| env.get(name).is_some()).collect();
         if !unused.is_empty() {

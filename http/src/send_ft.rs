@@ -165,6 +165,10 @@ fn overloaded(service: &Service, rejected: &Rejected, requested: usize) -> Answe
                 format!("Pending transfer backlog is full ({pending} pending, requested {requested}, limit {limit})");
             overload_body("Service overloaded, please retry later", &details, *pending, *limit)
         }
+        Rejected::Refused(Refused::KeyReused { name }) => {
+            let text = format!("the idempotency key {name} was used before for another transfer");
+            error(StatusCode::UNPROCESSABLE_ENTITY, &text)
+        }
         Rejected::Refused(Refused::Draining) => {
             let details =
                 format!("The service is shutting down; none of the {requested} requested transfers was accepted");

@@ -156,7 +156,7 @@ fn transfer(
         Value::String(text) => Some(text.clone().into_owned()),
         _ => return Err(Invalid::Request(MEMO_TYPE)),
     };
-    Ok(NewTransfer { receiver, amount, memo })
+    Ok(NewTransfer { receiver, amount, memo, key: None })
 }
 
 /// Raw token units from decimal digits.
@@ -276,8 +276,12 @@ mod tests {
     #[test]
     fn single_beside_ignored_fields() {
         let body = r#"{"x":[{}],"receiverId":"alice.near","amount":"1000000","memo":"hi \u00e9","transfers":"no"}"#;
-        let expected =
-            NewTransfer { receiver: "alice.near".parse().unwrap(), amount: 1_000_000, memo: Some("hi é".into()) };
+        let expected = NewTransfer {
+            receiver: "alice.near".parse().unwrap(),
+            amount: 1_000_000,
+            memo: Some("hi é".into()),
+            key: None,
+        };
         assert_eq!(read(body).unwrap().transfers, [expected]);
     }
 
@@ -458,7 +462,7 @@ mod tests {
         let transfers = read("receiverId=alice.near&amount=12&memo=a+b%21").unwrap().transfers;
         assert_eq!(
             transfers,
-            [NewTransfer { receiver: "alice.near".parse().unwrap(), amount: 12, memo: Some("a b!".into()) }]
+            [NewTransfer { receiver: "alice.near".parse().unwrap(), amount: 12, memo: Some("a b!".into()), key: None }]
         );
         assert_eq!(read("amount=12"), Err(Invalid::Request(NEITHER)));
         assert_eq!(read("receiverId=alice.near&amount=1.5"), Err(Invalid::Request(NOT_POSITIVE)));

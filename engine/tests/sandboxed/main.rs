@@ -25,7 +25,12 @@ impl std::ops::Deref for Node {
 }
 
 fn sandbox(keys: usize) -> Node {
-    let sandbox = Sandbox::start(SandboxConfig { block_ms: 100, keys, ..SandboxConfig::default() }).unwrap();
+    sandbox_with_blocks(keys, Duration::from_millis(100))
+}
+
+fn sandbox_with_blocks(keys: usize, time: Duration) -> Node {
+    let block_ms = time.as_millis() as u64;
+    let sandbox = Sandbox::start(SandboxConfig { block_ms, keys, ..SandboxConfig::default() }).unwrap();
     Node { sandbox, data: tempfile::tempdir().unwrap() }
 }
 
@@ -54,5 +59,6 @@ fn config(node: &Node) -> Config {
         journal_sync: true,
         segment_bytes: 1 << 20,
         settled_kept: 100_000,
+        history_retention: Duration::from_hours(720),
     }
 }

@@ -1,0 +1,141 @@
+//! What clients call their transfers: which name is which transfer, as long as it is on the board (P6). Older ones are
+//! found in the history.
+//!
+//! A request that names transfers sees all its names at one moment, and claims them in that same moment, or none: it locks
+//! the stripes in which they lie, always in the same order. Requests without names lock nothing.
+use std::hash::BuildHasher as _;
+
+use foldhash::{HashMap, fast::RandomState};
+use keyshard_shard::{IdempotencyKey, TransferId};
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::history::{History, HistoryError, Settled};
+
+/// Enough that requests of many threads seldom meet.
+const STRIPES: usize = 64;
+
+/// All names on the board.
+pub(crate) struct Names {
+    stripes: Box<[Mutex<Stripe>]>,
+    hasher: RandomState,
+}
+
+#[derive(Default)]
+struct Stripe {
+    ids: HashMap<Box<str>, TransferId>,
+    /// Names that left for the history so far.
+    evicted: u64,
+}
+
+/// What a name means.
+pub(crate) enum Meaning {
+    /// Nothing yet.
+    Free,
+    /// A transfer on the board. It stays there while the lock is held.
+    OnBoard(TransferId),
+    /// One in the history only.
+    Past(Box<Settled>),
+}
+
+/// What was seen of a name before the locks were taken.
+struct Glance {
+    stripe: usize,
+    evicted: u64,
+    on_board: bool,
+    past: Option<Box<Settled>>,
+}
+
+/// Some names, locked.
+pub(crate) struct Locked<'a> {
+    names: &'a Names,
+    /// By stripe, ascending.
+    stripes: Vec<(usize, MutexGuard<'a, Stripe>)>,
+}
+
+impl Names {
+    pub(crate) fn new() -> Self {
+        Self { stripes: (0..STRIPES).map(|_| Mutex::default()).collect(), hasher: RandomState::default() }
+    }
+
+    /// Looks all these names up and keeps them locked. Reads the disk if the history holds any names, mostly before
+    /// anything is locked.
+    pub(crate) fn look<'a>(
+        &'a self,
+        names: &[&str],
+        history: &History,
+    ) -> Result<(Locked<'a>, Vec<Meaning>), HistoryError> {
+        let glances: Vec<Glance> = names.iter().map(|name| self.glance(name, history)).collect::<Result<_, _>>()?;
+        let mut stripes: Vec<usize> = glances.iter().map(|glance| glance.stripe).collect();
+        stripes.sort_unstable();
+        stripes.dedup();
+        let stripes = stripes.into_iter().map(|stripe| (stripe, self.stripes[stripe].lock())).collect();
+        let locked = Locked { names: self, stripes };
+        let meanings = names.iter().zip(glances).map(|(name, glance)| {
+            let stripe = locked.stripe(glance.stripe);
+            if let Some(id) = stripe.ids.get(*name) {
+                return Ok(Meaning::OnBoard(*id));
+            }
+            // It may have left for the history after that was asked.
+            let stale = glance.on_board || glance.evicted != stripe.evicted;
+            let past = if stale { history.by_key(name)?.map(Box::new) } else { glance.past };
+            Ok(past.map_or(Meaning::Free, Meaning::Past))
+        });
+        let meanings = meanings.collect::<Result<_, _>>()?;
+        Ok((locked, meanings))
+    }
+
+    fn glance(&self, name: &str, history: &History) -> Result<Glance, HistoryError> {
+        let stripe = self.stripe_of(name);
+        let (evicted, on_board) = {
+            let stripe = self.stripes[stripe].lock();
+            (stripe.evicted, stripe.ids.contains_key(name))
+        };
+        let past = if on_board { None } else { history.by_key(name)?.map(Box::new) };
+        Ok(Glance { stripe, evicted, on_board, past })
+    }
+
+    /// The transfer on the board with this name.
+    pub(crate) fn get(&self, name: &str) -> Option<TransferId> {
+        self.stripes[self.stripe_of(name)].lock().ids.get(name).copied()
+    }
+
+    /// A name that a former life has given.
+    pub(crate) fn recovered(&self, key: &IdempotencyKey, id: TransferId) {
+        self.stripes[self.stripe_of(&key.name)].lock().ids.insert(key.name.clone(), id);
+    }
+
+    /// The history has it: takes the name from the board, together with whatever `leave` takes from it.
+    pub(crate) fn evict(&self, name: &str, id: TransferId, leave: impl FnOnce()) {
+        let mut stripe = self.stripes[self.stripe_of(name)].lock();
+        // Another transfer may have the name by now, should the history have forgotten this one.
+        if stripe.ids.get(name) == Some(&id) {
+            stripe.ids.remove(name);
+            stripe.evicted += 1;
+        }
+        leave();
+    }
+
+    fn stripe_of(&self, name: &str) -> usize {
+        // The map in the stripe has a hasher of its own.
+        self.hasher.hash_one(name) as usize % STRIPES
+    }
+}
+
+impl Locked<'_> {
+    /// From now on this name is this transfer, which is on the board.
+    ///
+    /// # Panics
+    /// If the name is not among those that were locked.
+    pub(crate) fn claim(&mut self, name: &str, id: TransferId) {
+        let stripe = self.names.stripe_of(name);
+        #[expect(clippy::expect_used, reason = "the door claims only what it has locked")]
+        let at = self.stripes.binary_search_by_key(&stripe, |(stripe, _)| *stripe).expect("a locked name");
+        self.stripes[at].1.ids.insert(name.into(), id);
+    }
+
+    fn stripe(&self, stripe: usize) -> &Stripe {
+        #[expect(clippy::expect_used, reason = "all stripes that were glanced at are locked")]
+        let at = self.stripes.binary_search_by_key(&stripe, |(stripe, _)| *stripe).expect("a locked stripe");
+        &self.stripes[at].1
+    }
+}
