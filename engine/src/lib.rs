@@ -43,7 +43,7 @@ pub use door::{Door, NewTransfer, Refused, Ticket};
 pub use health::{Batching, Condition, Endpoint, Health};
 pub use job::{Counts, Job, JobStatus};
 pub use keyshard_rpc as rpc;
-pub use keyshard_shard::{Level, StoragePolicy, Trust};
+pub use keyshard_shard::{IdempotencyKey, Level, StoragePolicy, Trust};
 pub use ring::Bell;
 
 use backlog::Backlog;
