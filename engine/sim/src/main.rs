@@ -1,0 +1,134 @@
+//! `keyshard-sim`: lives seeds until one breaks a promise.
+#![allow(clippy::print_stdout, reason = "a command line tool")]
+
+use std::{
+    process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use clap::Parser;
+use keyshard_sim::{Options, Outcome, faults::Fault, live, shrink::shrink};
+
+/// Lives seeds in a simulated world; exits with 1 and tells the story of the first that breaks a promise.
+#[derive(Parser)]
+#[command(name = "keyshard-sim")]
+struct Args {
+    /// How many seeds.
+    #[arg(long, default_value_t = 1_000)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    start: u64,
+    /// Threads; each lives seeds of its own.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Go on after failures, and only count them.
+    #[arg(long)]
+    all: bool,
+}
+
+/// What all seeds came to.
+#[derive(Default)]
+struct Totals {
+    payments: u64,
+    transactions: u64,
+    lives: u64,
+    seconds: u64,
+    failed: Vec<Outcome>,
+    slowest: Vec<(u128, u64)>,
+    faults: Vec<u64>,
+}
+
+fn main() -> ExitCode {
+    keyshard_sim::keep_panics();
+    let args = Args::parse();
+    let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into)).max(1);
+    let (next, stop) = (AtomicU64::new(args.start), AtomicBool::new(false));
+    let end = args.start.saturating_add(args.seeds);
+    let totals = Mutex::new(Totals { faults: vec![0; Fault::ALL.len()], ..Totals::default() });
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        return;
+                    }
+                    let began = Instant::now();
+                    let outcome = live(seed, &Options::default());
+                    let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+                    totals.payments += outcome.payments as u64;
+                    totals.transactions += outcome.transactions as u64;
+                    totals.lives += outcome.lives;
+                    totals.seconds += outcome.seconds;
+                    totals.slowest.push((began.elapsed().as_micros(), seed));
+                    totals.slowest.sort_unstable_by(|a, b| b.cmp(a));
+                    totals.slowest.truncate(3);
+                    for (fault, _) in &outcome.faults {
+                        totals.faults[*fault as usize] += 1;
+                    }
+                    if outcome.broken.is_some() {
+                        totals.failed.push(outcome);
+                        stop.fetch_or(!args.all, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let totals = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let took = started.elapsed();
+    println!(
+        "{} payments in {} transactions, {} lives, {} h of fake time, {:.1} s",
+        totals.payments,
+        totals.transactions,
+        totals.lives,
+        totals.seconds / 3_600,
+        took.as_secs_f64()
+    );
+    if args.all {
+        println!("slowest seeds (us): {:?}", totals.slowest);
+        let mut failed: Vec<&Outcome> = totals.failed.iter().collect();
+        failed.sort_unstable_by_key(|outcome| outcome.seed);
+        for outcome in failed {
+            if let Some(broken) = &outcome.broken {
+                println!("seed {}: {}: {}", outcome.seed, broken.promise, broken.why);
+            }
+        }
+        return if totals.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    match totals.failed.iter().min_by_key(|outcome| outcome.seed) {
+        None => {
+            println!("no promise was broken");
+            ExitCode::SUCCESS
+        }
+        Some(failed) => {
+            tell(failed.seed);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints the shortest story of a seed that fails.
+fn tell(seed: u64) {
+    let (least, outcome) = shrink(seed, &Options::default());
+    for line in &outcome.lines {
+        println!("{:>10.3} s  {}", line.at as f64 / 1e6, line.what);
+    }
+    if let Some(broken) = &outcome.broken {
+        println!("seed {seed} breaks {}: {}", broken.promise, broken.why);
+    }
+    let left: Vec<&str> =
+        Fault::ALL.iter().filter(|fault| !least.without.contains(**fault)).map(|fault| fault.name()).collect();
+    println!(
+        "with at most {} requests, {} endpoints, {} lives, and of all faults only: {}",
+        least.requests,
+        least.endpoints,
+        least.lives,
+        left.join(", ")
+    );
+}

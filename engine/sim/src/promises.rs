@@ -1,0 +1,410 @@
+//! The checkers, one a promise. They know only what the chain's blocks hold, the bytes that left the service, the bytes
+//! that are safe on its disk, and what clients were told; nothing that the shard says of itself.
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use keyshard_sandbox::chain::Chain;
+use keyshard_shard::{AccountId, CryptoHash, Level, News, Record, Transfer, TransferId};
+use near_crypto::PublicKey;
+use near_primitives::{action::Action, transaction::SignedTransaction};
+use serde::Deserialize;
+
+/// A broken promise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Which: `P1` to `P9`, or `assert` for an assertion that ended the process.
+    pub promise: &'static str,
+    /// What happened.
+    pub why: String,
+    /// The payments it concerns: positions in [`Promises::payments`].
+    pub payments: Vec<usize>,
+}
+
+/// What a client wants to be paid. Its position names it: on the ledger, in its memo.
+#[derive(Debug, Clone)]
+pub struct Payment {
+    pub receiver: AccountId,
+    pub amount: u128,
+    /// The client's name for it, with the number of items named together.
+    pub name: Option<(String, u32)>,
+    /// What a 2xx said its id is.
+    accepted: Option<TransferId>,
+    /// It was refused for good, so it must never be paid.
+    refused: bool,
+    finalized: bool,
+    failed: Option<String>,
+}
+
+impl Payment {
+    /// A payment that nobody has been told of.
+    pub fn new(receiver: AccountId, amount: u128, name: Option<(String, u32)>) -> Self {
+        Self { receiver, amount, name, accepted: None, refused: false, finalized: false, failed: None }
+    }
+
+    /// Whether its outcome was told.
+    pub fn is_settled(&self) -> bool {
+        self.finalized || self.failed.is_some()
+    }
+
+    /// The id that a 2xx told.
+    pub fn accepted(&self) -> Option<TransferId> {
+        self.accepted
+    }
+}
+
+/// A transaction whose bytes left.
+struct Sent {
+    key: PublicKey,
+    nonce: u64,
+    reference: CryptoHash,
+    payments: Vec<usize>,
+}
+
+/// Bounds that the service was started with (P8).
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    pub max_batch: usize,
+    pub max_actions: usize,
+    pub max_pending: usize,
+}
+
+/// What can still come of a transaction, as the chain stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It may run, or has run where a reorganisation may undo it.
+    Open,
+    /// It succeeded, for ever.
+    Paid,
+    /// It failed, or can never run: for ever.
+    Over,
+}
+
+/// Everything the checkers remember.
+#[derive(Default)]
+pub struct Promises {
+    pub payments: Vec<Payment>,
+    account: Option<AccountId>,
+    /// From the bytes that are safe on the disk.
+    synced_accepted: HashSet<TransferId>,
+    synced_failed: HashSet<TransferId>,
+    synced_signed: HashSet<CryptoHash>,
+    nonces: HashMap<(String, u64), CryptoHash>,
+    sent: BTreeMap<CryptoHash, Sent>,
+    /// By payment: the transactions that left with it.
+    carriers: HashMap<usize, Vec<CryptoHash>>,
+    broken: Option<Broken>,
+}
+
+#[derive(Deserialize)]
+struct TransferArgs {
+    receiver_id: AccountId,
+    amount: String,
+    memo: String,
+}
+
+/// How a payment is named on the ledger.
+pub fn memo(payment: usize) -> String {
+    format!("payment {payment}")
+}
+
+/// The payment that a memo names.
+pub fn payment_of(memo: &str) -> Option<usize> {
+    memo.strip_prefix("payment ")?.parse().ok()
+}
+
+impl Promises {
+    pub fn new(account: AccountId) -> Self {
+        Self { account: Some(account), ..Self::default() }
+    }
+
+    /// The first promise that was broken, if any.
+    pub fn broken(&self) -> Option<&Broken> {
+        self.broken.as_ref()
+    }
+
+    /// Notes that a promise is broken. Only the first counts: the rest may follow from it.
+    pub fn breaks(&mut self, promise: &'static str, payments: &[usize], why: String) {
+        self.broken.get_or_insert(Broken { promise, why, payments: payments.to_vec() });
+    }
+
+    /// A write became durable.
+    pub fn synced(&mut self, mut bytes: &[u8]) {
+        // A frame is `bytes u32 | crc u32 | group u32 | shard u16 | lsn u64 | record`; zeros end them.
+        while let Some((length, _)) = bytes.split_first_chunk() {
+            let length = u32::from_le_bytes(*length) as usize;
+            let Some((frame, rest)) = bytes.split_at_checked(length.max(22)).filter(|_| length >= 22) else { return };
+            bytes = rest;
+            match Record::decode(&frame[22..]) {
+                Ok(Record::Accepted { transfer, .. }) => {
+                    self.synced_accepted.insert(transfer.id);
+                }
+                Ok(Record::Failed { id, .. }) => {
+                    self.synced_failed.insert(id);
+                }
+                Ok(Record::Signed { hash, public_key, nonce, .. }) => {
+                    self.synced_signed.insert(hash);
+                    self.one_set_a_nonce(&public_key, nonce, hash);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// P3: one (key, nonce), one set of transfers.
+    fn one_set_a_nonce(&mut self, key: &str, nonce: u64, hash: CryptoHash) {
+        let other = *self.nonces.entry((key.to_owned(), nonce)).or_insert(hash);
+        if other != hash {
+            let mut payments = self.payments_of(&hash);
+            payments.extend(self.payments_of(&other));
+            self.breaks("P3", &payments, format!("nonce {nonce} of {key} was signed for {other} and for {hash}"));
+        }
+    }
+
+    fn payments_of(&self, hash: &CryptoHash) -> Vec<usize> {
+        self.sent.get(hash).map(|sent| sent.payments.clone()).unwrap_or_default()
+    }
+
+    /// Bytes left the service: P2, P3, P4, P8.
+    pub fn left(&mut self, tx: &SignedTransaction, chain: &Chain, bounds: Bounds) {
+        let hash = tx.get_hash();
+        if self.sent.contains_key(&hash) {
+            return;
+        }
+        let actions = tx.transaction.actions();
+        let payments: Vec<usize> =
+            actions.iter().filter_map(paid_by).filter_map(|args| payment_of(&args.memo)).collect();
+        if !self.synced_signed.contains(&hash) {
+            self.breaks("P2", &payments, format!("{hash} left before its record was safe on the disk"));
+        }
+        let transfers = actions.iter().filter_map(paid_by).count();
+        if transfers > bounds.max_batch || actions.len() > bounds.max_actions {
+            self.breaks("P8", &payments, format!("{hash} carries {transfers} transfers in {} actions", actions.len()));
+        }
+        let key = tx.transaction.public_key().clone();
+        let nonce = tx.transaction.nonce().nonce();
+        for payment in &payments {
+            for earlier in self.carriers.get(payment).cloned().unwrap_or_default() {
+                match self.fate(&earlier, chain) {
+                    Fate::Over => {}
+                    Fate::Paid => {
+                        let why = format!("{hash} carries a payment that {earlier} has made");
+                        self.breaks("P4", &[*payment], why);
+                    }
+                    Fate::Open => {
+                        let why =
+                            format!("{hash} carries a payment while {earlier}, which carries it too, may still run");
+                        self.breaks("P4", &[*payment], why);
+                    }
+                }
+            }
+            self.carriers.entry(*payment).or_default().push(hash);
+        }
+        let reference = *tx.transaction.block_hash();
+        self.sent.insert(hash, Sent { key: key.clone(), nonce, reference, payments });
+        self.one_set_a_nonce(&key.to_string(), nonce, hash);
+    }
+
+    /// What can still come of a transaction.
+    fn fate(&self, hash: &CryptoHash, chain: &Chain) -> Fate {
+        let last_final = chain.final_block().height;
+        if let Some(on_chain) = chain.history().on_chain(hash) {
+            return match on_chain.ran.filter(|ran| ran.height <= last_final) {
+                Some(ran) if ran.result.is_ok() => Fate::Paid,
+                Some(_) => Fate::Over,
+                None => Fate::Open,
+            };
+        }
+        let Some(sent) = self.sent.get(hash) else { return Fate::Over };
+        let account = self.account.as_ref();
+        let key = account.and_then(|account| chain.access_key_at(last_final, account, &sent.key));
+        let overtaken = key.is_some_and(|key| key.nonce >= sent.nonce);
+        // A reference block of another branch is as good as one that is too old.
+        let reference = chain.history().block_by_hash(&sent.reference);
+        let expired = reference.is_none_or(|block| last_final > block.height + chain.validity_period());
+        if overtaken || expired { Fate::Over } else { Fate::Open }
+    }
+
+    /// A client got a 2xx for it: P1, P6.
+    pub fn accepted(&mut self, payment: usize, id: TransferId) {
+        if !self.synced_accepted.contains(&id) {
+            self.breaks("P1", &[payment], "a 2xx was told before the acceptance was safe on the disk".into());
+        }
+        if let Some((name, _)) = self.payments[payment].name.clone() {
+            let same_name = |other: &(usize, &Payment)| {
+                other.1.name.as_ref().is_some_and(|other| other.0 == name) && other.1.accepted.is_some()
+            };
+            let earlier = self.payments.iter().enumerate().find(same_name).map(|(i, other)| (i, other.accepted));
+            if let Some((other, accepted)) = earlier
+                && (other != payment || accepted != Some(id))
+            {
+                let what = if other == payment { "another transfer" } else { "another body" };
+                let why = format!("the key {name} was accepted before, and now for {what}");
+                self.breaks("P6", &[payment, other], why);
+            }
+        }
+        let told = &mut self.payments[payment];
+        if told.refused && told.name.is_none() {
+            self.breaks("P6", &[payment], "it was refused for good, and then accepted".into());
+        }
+        self.payments[payment].accepted = Some(id);
+    }
+
+    /// A client was told that it will not be paid, since its key was used for something else.
+    pub fn refused(&mut self, payment: usize) {
+        if self.payments[payment].accepted.is_some() {
+            self.breaks("P6", &[payment], "a payment was accepted under its key, and then refused".into());
+        }
+        self.payments[payment].refused = true;
+    }
+
+    /// The service tells the outside: P1, P5, P7. `settled_here`: it has told the end of it in this life before.
+    pub fn told(&mut self, payment: usize, id: TransferId, news: &News, settled_here: bool, chain: &Chain) {
+        if settled_here {
+            self.breaks("P7", &[payment], format!("news of a payment that has settled: {news:?}"));
+        }
+        match news {
+            News::Accepted if !self.synced_accepted.contains(&id) => {
+                self.breaks("P1", &[payment], "its acceptance was told before it was safe on the disk".into());
+            }
+            News::Finalized => {
+                let paid = self.carriers.get(&payment).into_iter().flatten();
+                if !paid.into_iter().any(|hash| self.fate(hash, chain) == Fate::Paid) {
+                    self.breaks("P5", &[payment], "finalized was told, and no final block pays it".into());
+                }
+                if self.payments[payment].failed.is_some() {
+                    self.breaks("P7", &[payment], "finalized was told after failed".into());
+                }
+                self.payments[payment].finalized = true;
+            }
+            News::Failed { reason } => {
+                let lives = self.carriers.get(&payment).into_iter().flatten();
+                let lives: Vec<String> =
+                    lives.filter(|hash| self.fate(hash, chain) != Fate::Over).map(ToString::to_string).collect();
+                if !lives.is_empty() {
+                    let why = format!("failed was told ({reason}), but it may be paid by {}", lives.join(", "));
+                    self.breaks("P5", &[payment], why);
+                }
+                if !self.synced_failed.contains(&id) {
+                    self.breaks("P1", &[payment], "failed was told before it was safe on the disk".into());
+                }
+                if self.payments[payment].finalized {
+                    self.breaks("P7", &[payment], "failed was told after finalized".into());
+                }
+                self.payments[payment].failed = Some(reason.to_string());
+            }
+            News::Accepted | News::Signed { .. } | News::Reached { .. } | News::Delayed { .. } => {}
+        }
+    }
+
+    /// A new life begins and says what it still has open.
+    pub fn recovered(&mut self, open: &[&Transfer]) {
+        for transfer in open {
+            let payment = transfer.memo.as_deref().and_then(payment_of);
+            if let Some(payment) = payment
+                && self.payments[payment].failed.is_some()
+            {
+                self.breaks("P7", &[payment], "a payment that was told failed is open again".into());
+            }
+        }
+    }
+
+    /// P8: what is accepted and not settled.
+    pub fn pending(&mut self, pending: usize, bounds: Bounds) {
+        if pending > bounds.max_pending {
+            let why = format!("{pending} transfers are pending, {} are allowed", bounds.max_pending);
+            self.breaks("P8", &[], why);
+        }
+    }
+
+    /// P9: faults have stopped long ago, and these are still open.
+    pub fn never_settled(&mut self, why: &str) {
+        let open: Vec<usize> = self
+            .payments
+            .iter()
+            .enumerate()
+            .filter(|(_, payment)| payment.accepted.is_some() && !payment.is_settled())
+            .map(|(payment, _)| payment)
+            .collect();
+        self.breaks("P9", &open, format!("long after the faults stopped, payments {open:?} are open: {why}"));
+    }
+
+    /// The end: the ledger against what was told.
+    pub fn settle(&mut self, chain: &Chain) {
+        let last_final = chain.final_block().height;
+        let mut paid: BTreeMap<usize, Vec<CryptoHash>> = BTreeMap::new();
+        for on_chain in chain.history().transactions() {
+            if !on_chain.ran.is_some_and(|ran| ran.result.is_ok() && ran.height <= last_final) {
+                continue;
+            }
+            for args in on_chain.tx.transaction.actions().iter().filter_map(paid_by) {
+                let wanted = payment_of(&args.memo).filter(|payment| {
+                    self.payments.get(*payment).is_some_and(|payment| {
+                        payment.receiver == args.receiver_id && payment.amount.to_string() == args.amount
+                    })
+                });
+                match wanted {
+                    Some(payment) => paid.entry(payment).or_default().push(on_chain.hash),
+                    None => {
+                        let why = format!(
+                            "{} pays {} to {}: nobody asked for it",
+                            on_chain.hash, args.amount, args.receiver_id
+                        );
+                        self.breaks("P5", &[], why);
+                    }
+                }
+            }
+        }
+        let mut names: HashMap<String, usize> = HashMap::new();
+        for (position, payment) in self.payments.clone().into_iter().enumerate() {
+            let by = paid.get(&position).cloned().unwrap_or_default();
+            if by.len() > 1 {
+                let promise = if payment.name.is_some() { "P6" } else { "P4" };
+                let by: Vec<String> = by.iter().map(ToString::to_string).collect();
+                self.breaks(promise, &[position], format!("paid {} times, by {}", by.len(), by.join(", ")));
+            }
+            if payment.finalized && by.is_empty() {
+                self.breaks("P5", &[position], "finalized was told, and it was never paid".into());
+            }
+            if let (Some(reason), [by, ..]) = (&payment.failed, by.as_slice()) {
+                self.breaks("P5", &[position], format!("failed was told ({reason}), and {by} paid it"));
+            }
+            if payment.refused && payment.accepted.is_none() && !by.is_empty() {
+                self.breaks("P6", &[position], "it was refused, and paid".into());
+            }
+            if payment.accepted.is_some() && !payment.is_settled() {
+                self.breaks("P1", &[position], "a 2xx was told, and nothing came of it".into());
+            }
+            if let (Some((name, _)), false) = (&payment.name, by.is_empty())
+                && let Some(other) = names.insert(name.clone(), position)
+            {
+                self.breaks("P6", &[position, other], format!("two bodies of the key {name} were paid"));
+            }
+        }
+    }
+
+    /// For the story: the transactions that carried these payments.
+    pub fn carried(&self, payments: &[usize]) -> Vec<CryptoHash> {
+        payments.iter().filter_map(|payment| self.carriers.get(payment)).flatten().copied().collect()
+    }
+
+    /// Transactions whose bytes left.
+    pub fn transactions(&self) -> usize {
+        self.sent.len()
+    }
+}
+
+/// The arguments, if an action is an `ft_transfer`.
+fn paid_by(action: &Action) -> Option<TransferArgs> {
+    match action {
+        Action::FunctionCall(call) if call.method_name == "ft_transfer" => serde_json::from_slice(&call.args).ok(),
+        _ => None,
+    }
+}
+
+/// Whether a caller that waits for `wanted` may be answered.
+pub fn is_far_enough(news: &News, wanted: Level) -> bool {
+    match news {
+        News::Reached { level } => *level >= wanted,
+        News::Finalized | News::Failed { .. } => true,
+        News::Accepted | News::Signed { .. } | News::Delayed { .. } => false,
+    }
+}
