@@ -2,7 +2,7 @@
 use keyshard_shard::{Lsn, limits::RECORD_BYTES_MAX};
 
 /// The format that this version writes, and the only one it reads.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"KSJRNL\r\n";
 
@@ -107,7 +107,7 @@ impl Seal {
         Self(crc32fast::hash(&[&header.journal[..], &header.number.to_le_bytes()].concat()))
     }
 
-    /// Appends a frame to `out`. The record may come in two parts.
+    /// Appends a frame to `out`, which holds the frames since `group`. The record may come in two parts.
     pub(super) fn write(self, out: &mut Vec<u8>, group: usize, shard: u16, lsn: Lsn, record: (&[u8], &[u8])) {
         let start = out.len();
         let bytes = FRAME_HEADER_BYTES + record.0.len() + record.1.len();
@@ -118,7 +118,7 @@ impl Seal {
         out.extend(lsn.to_le_bytes());
         out.extend_from_slice(record.0);
         out.extend_from_slice(record.1);
-        let crc = self.crc(&out[start..]);
+        let crc = self.crc(group + start, &out[start..]);
         out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
     }
 
@@ -135,11 +135,12 @@ impl Seal {
             && (SEGMENT_HEADER_BYTES..=offset).contains(&group);
         let frame = rest.get(..bytes).filter(|_| possible)?;
         let record = &frame[FRAME_HEADER_BYTES..];
-        (self.crc(frame) == crc).then_some(Frame { end: offset + bytes, group, shard, lsn, record })
+        (self.crc(offset, frame) == crc).then_some(Frame { end: offset + bytes, group, shard, lsn, record })
     }
 
-    fn crc(self, frame: &[u8]) -> u32 {
+    fn crc(self, offset: usize, frame: &[u8]) -> u32 {
         let mut hasher = crc32fast::Hasher::new_with_initial(self.0);
+        hasher.update(&(offset as u32).to_le_bytes());
         hasher.update(&frame[..4]);
         hasher.update(&frame[8..]);
         hasher.finalize()
@@ -186,22 +187,30 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_belongs_to_one_segment_of_one_journal() {
+    fn a_frame_belongs_to_one_place_in_one_segment_of_one_journal() {
         let seal = Seal::new(&HEADER);
-        let mut segment = HEADER.encode().to_vec();
-        seal.write(&mut segment, 4096, 2, 9, (b"re", b"cord"));
+        let segment = with_frame(seal, (b"re", b"cord"));
         let frame = Frame { end: segment.len(), group: 4096, shard: 2, lsn: 9, record: b"record" };
         assert_eq!(seal.read(&segment, 4096), Some(frame));
         for other in [Header { number: 4, ..HEADER }, Header { journal: [8; 16], ..HEADER }] {
             assert_eq!(Seal::new(&other).read(&segment, 4096), None);
         }
+        let twice = [&segment[..], &segment[4096..]].concat();
+        assert_eq!(seal.read(&twice, 4096), Some(frame));
+        assert_eq!(seal.read(&twice, segment.len()), None);
+    }
+
+    /// A segment with one frame.
+    fn with_frame(seal: Seal, record: (&[u8], &[u8])) -> Vec<u8> {
+        let mut frame = Vec::new();
+        seal.write(&mut frame, 4096, 2, 9, record);
+        [&HEADER.encode()[..], &frame].concat()
     }
 
     #[test]
     fn a_frame_with_a_flipped_bit_is_none() {
         let seal = Seal::new(&HEADER);
-        let mut segment = HEADER.encode().to_vec();
-        seal.write(&mut segment, 4096, 2, 9, (b"record", b""));
+        let segment = with_frame(seal, (b"record", b""));
         for bit in 4096 * 8..segment.len() * 8 {
             let mut flipped = segment.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);

@@ -244,7 +244,7 @@ impl Found {
             let seal = Seal::new(&header);
             match &found.tail {
                 None => found.read_segment(disk, &header, seal, &bytes, &mut replay)?,
-                Some(tail) => match reader::rest(seal, &bytes, SEGMENT_HEADER_BYTES) {
+                Some(tail) => match reader::unbegun(seal, &bytes) {
                     Rest::Good(offset) => {
                         let (header, end) = (tail.header, tail.end);
                         return Err(damaged(disk, header.number, end, number, offset));

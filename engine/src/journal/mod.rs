@@ -20,8 +20,8 @@
 //! ```
 //!
 //! - `bytes` of a frame counts all of it, so it is never 0: zero ends what is written.
-//! - `crc` is CRC-32 over the rest of the frame, started from one over the journal's random name and the segment's number:
-//!   a stray frame of another file does not pass, and nobody can write one into a memo.
+//! - `crc` is CRC-32 over the frame's offset and the rest of the frame, started from one over the journal's random name and
+//!   the segment's number: a frame passes only where it was written, and nobody can write one into a memo.
 //! - `group` is the offset of the first frame that was written and synced together with this one.
 //! - A frame of shard 65535 without a record closes a segment: a later one goes on.
 //! - `record` is [`Record::encode`](keyshard_shard::Record::encode)'s, which has its own version.

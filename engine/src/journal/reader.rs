@@ -52,6 +52,17 @@ pub(super) enum Rest {
 
 /// Looks at everything from `end`, where no good frame continues the segment.
 pub(super) fn rest(seal: Seal, segment: &[u8], end: usize) -> Rest {
+    // A frame of the group that `end` lies in: its later part reached the disk, its earlier part did not.
+    look(seal, segment, end, |offset, frame| offset == end || frame.group > end)
+}
+
+/// Looks at a segment that nothing should be in, since the one before it was not closed: any good frame was written after
+/// that had been synced.
+pub(super) fn unbegun(seal: Seal, segment: &[u8]) -> Rest {
+    look(seal, segment, SEGMENT_HEADER_BYTES, |_, _| true)
+}
+
+fn look(seal: Seal, segment: &[u8], end: usize, is_later: impl Fn(usize, &Frame<'_>) -> bool) -> Rest {
     let mut at = end;
     let mut dirty = end;
     while let Some(nonzero) = next_nonzero(segment, at) {
@@ -61,10 +72,9 @@ pub(super) fn rest(seal: Seal, segment: &[u8], end: usize) -> Rest {
         dirty = at;
         for offset in earliest..=nonzero {
             let Some(frame) = seal.read(segment, offset) else { continue };
-            if offset == end || frame.group > end {
+            if is_later(offset, &frame) {
                 return Rest::Good(offset);
             }
-            // The group that `end` lies in: its later part reached the disk, its earlier part did not.
             (at, dirty) = (frame.end, frame.end);
             break;
         }

@@ -149,11 +149,11 @@ fn a_damaged_header_a_foreign_or_a_cut_file_stops() {
     assert!(refused(&disk).to_string().contains("it belongs to another journal"));
 
     let mut later = whole;
-    later[8] = 2;
+    later[8] = 3;
     disk.remove("00000002.log").unwrap();
     disk.put("00000001.log", later);
     let error = refused(&disk);
-    assert!(matches!(error, JournalError::Format { found: 2, .. }), "{error}");
+    assert!(matches!(error, JournalError::Format { found: 3, .. }), "{error}");
     assert!(error.to_string().contains("use the version that wrote it"));
 }
 
@@ -161,8 +161,9 @@ fn a_damaged_header_a_foreign_or_a_cut_file_stops() {
 fn a_record_of_a_later_version_stops_even_at_the_end() {
     let disk = FakeDisk::default();
     let header = Header { number: 1, bytes: 8192, journal: [7; 16] };
-    let mut segment = header.encode().to_vec();
-    Seal::new(&header).write(&mut segment, 4096, 0, 1, (&[99, 1, 2, 3], &[]));
+    let mut frame = Vec::new();
+    Seal::new(&header).write(&mut frame, 4096, 0, 1, (&[99, 1, 2, 3], &[]));
+    let mut segment = [&header.encode()[..], &frame].concat();
     segment.resize(8192, 0);
     disk.put("00000001.log", segment);
     let error = refused(&disk);
@@ -191,16 +192,20 @@ fn remains_in_the_segment_made_ready_are_thrown_away() {
 fn a_frame_inside_a_record_is_not_believed() {
     let disk = FakeDisk::default();
     let (mut log, _) = open(&disk).unwrap();
-    let guess = Header { number: 1, bytes: 8192, journal: [0; 16] };
-    let mut forged = Vec::new();
-    Seal::new(&guess).write(&mut forged, 5000, 0, 77, (&bytes(&record(0, 77, 5)), &[]));
-    log.push(0, 1, (&bytes(&record(0, 1, 5)), &[])).unwrap();
-    log.commit().unwrap();
-    let at = disk.get("00000001.log").iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    commit(&mut log, &[(0, 1, 5)]).unwrap();
     drop(log);
-    let mut bytes = disk.get("00000001.log");
-    bytes[at + 10..at + 10 + forged.len()].copy_from_slice(&forged);
-    disk.put("00000001.log", bytes);
-    let (_, replay) = open(&disk).unwrap();
-    assert_eq!(names(&replay.entries), [(0, 1)]);
+    let original = disk.get("00000001.log");
+    let place = original.iter().rposition(|byte| *byte != 0).unwrap() + 10;
+    for (journal, is_believed) in [([0; 16], false), (SMALL.name, true)] {
+        let mut forged = Vec::new();
+        let guess = Seal::new(&Header { number: 1, bytes: 8192, journal });
+        guess.write(&mut forged, place, 0, 77, (&bytes(&record(0, 77, 5)), &[]));
+        let mut segment = original.clone();
+        segment[place..place + forged.len()].copy_from_slice(&forged);
+        disk.put("00000001.log", segment);
+        match open(&disk) {
+            Ok((_, replay)) => assert_eq!((names(&replay.entries), is_believed), (vec![(0, 1)], false)),
+            Err(error) => assert!(is_believed, "{error}"),
+        }
+    }
 }

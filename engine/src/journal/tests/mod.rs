@@ -6,6 +6,8 @@ mod failure;
 mod fake_disk;
 #[cfg(not(feature = "loom"))]
 mod group_commit;
+#[cfg(not(feature = "loom"))]
+mod hostile;
 #[cfg(feature = "loom")]
 mod models;
 #[cfg(not(feature = "loom"))]
@@ -19,7 +21,10 @@ use std::{sync::Arc, time::Duration};
 
 use keyshard_shard::{Lsn, Record};
 
-use super::{Appender, Disk, Entry, JournalError, Log, Options, Replay, Sync};
+use super::{
+    Appender, Disk, Entry, JournalError, Log, Options, Replay, Sync,
+    format::{END_OF_SEGMENT, Header, SEGMENT_HEADER_BYTES, Seal},
+};
 use crate::ring::Bell;
 use fake_disk::FakeDisk;
 
