@@ -306,11 +306,15 @@ impl Attempt {
                 self.pause(Ask::Fate, rules)
             }
             (Known::No, Some(key_nonce)) if remembers && key_nonce >= self.nonce => {
-                match self.overtaken.iter().find(|(who, _)| *who == endpoint) {
+                match self.overtaken.iter_mut().find(|(who, _)| *who == endpoint) {
                     Some((_, first)) if final_height > *first => {
                         self.ends(endpoint, Next::Dead(Proof::Overtaken { key_nonce, final_height }), rules)
                     }
-                    Some(_) => Next::Pause(limits::CONFIRM_PAUSE, Ask::Fate),
+                    // A height that was too high, once, must not keep it from ever being passed.
+                    Some((_, first)) => {
+                        *first = final_height;
+                        Next::Pause(limits::CONFIRM_PAUSE, Ask::Fate)
+                    }
                     None => {
                         self.overtaken.push((endpoint, final_height));
                         Next::Pause(limits::CONFIRM_PAUSE, Ask::Fate)

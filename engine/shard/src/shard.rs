@@ -108,7 +108,7 @@ pub struct Shard {
     chain: ChainLimits,
     keys: Vec<AccessKey>,
     /// The highest nonce of every key that the journal knows, also of keys that are not configured now.
-    nonces: HashMap<Arc<str>, u64>,
+    nonces: BTreeMap<Arc<str>, u64>,
     /// Where the search for a free key starts, so that they take turns.
     next_key: usize,
 
@@ -125,7 +125,8 @@ pub struct Shard {
     without_storage: bool,
     suspects: foldhash::HashSet<AccountId>,
 
-    attempts: HashMap<u64, Attempt>,
+    /// In the order of their signatures, so that what is done to several is done in the same order in every replay.
+    attempts: BTreeMap<u64, Attempt>,
     /// Attempts whose record is not durable yet, in the order of their records.
     unsynced: VecDeque<(Lsn, u64)>,
     /// News that would be a lie after a crash before their record is durable, in the order of their records.
@@ -166,7 +167,7 @@ impl Shard {
             settings,
             chain,
             keys,
-            nonces: HashMap::default(),
+            nonces: BTreeMap::new(),
             next_key: 0,
             ready: VecDeque::new(),
             parts: VecDeque::new(),
@@ -176,7 +177,7 @@ impl Shard {
             registry: Registry::default(),
             without_storage: false,
             suspects: foldhash::HashSet::default(),
-            attempts: HashMap::default(),
+            attempts: BTreeMap::new(),
             unsynced: VecDeque::new(),
             untold: VecDeque::new(),
             next_attempt: 0,

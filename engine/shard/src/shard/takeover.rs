@@ -42,7 +42,7 @@ impl Shard {
             self.set_timer(now, Timer::Attempt(id));
         }
         assert!(carried.is_empty(), "transfers are carried by transactions of another shard");
-        self.nonces = recovered.nonces;
+        self.nonces = recovered.nonces.into_iter().collect();
         for key in &mut self.keys {
             if let Some(nonce) = self.nonces.get(key.public_key())
                 && !Mutant::NonceReused.is_chosen()
@@ -65,15 +65,12 @@ impl Shard {
     fn repeat(&mut self, more: &[Open]) {
         let shards = u16::try_from(self.settings.shards).unwrap_or(u16::MAX);
         self.append(Record::Begin { life: self.settings.life, shards, genesis: self.settings.genesis });
-        let queued = self
-            .ready
-            .iter()
-            .chain(self.parts.iter().flatten())
-            .chain(&self.lone)
-            .chain(self.later.values())
-            .chain(self.registry.iter());
+        let queued = self.ready.iter().chain(self.parts.iter().flatten()).chain(&self.lone).chain(self.later.values());
+        // Whoever waits to know of a receiver stands in no order.
+        let mut parked: Vec<&Open> = self.registry.iter().collect();
+        parked.sort_unstable_by_key(|open| (open.accepted_at, open.transfer.id));
         let carried = self.attempts.values().flat_map(|attempt| &attempt.transfers);
-        let mut records: Vec<Record> = queued.chain(carried).chain(more).map(accepted).collect();
+        let mut records: Vec<Record> = queued.chain(parked).chain(carried).chain(more).map(accepted).collect();
         records.extend(self.attempts.values().map(|attempt| Record::Signed {
             public_key: self.keys[attempt.key].public_key().clone(),
             nonce: attempt.nonce,

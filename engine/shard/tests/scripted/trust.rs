@@ -142,6 +142,21 @@ fn each_endpoint_must_see_the_nonce_overtaken_twice() {
 }
 
 #[test]
+fn a_height_that_was_a_lie_need_not_be_reached() {
+    let (mut bench, _, sent) = one();
+    bench.refuse(sent.id, Refusal::InvalidNonce { key_nonce: Some(1_005) });
+    bench.pass(2 * SECOND);
+    for (endpoint, height) in [(1, 1_000_000), (1, 1_003), (1, 1_004), (0, 1_005)] {
+        fate_says(&mut bench, &sent, endpoint, 1_005, height, Known::No);
+        bench.pass(limits::CONFIRM_PAUSE);
+        assert_eq!(bench.signed_records(), 1, "endpoint {endpoint} at {height}");
+    }
+    fate_says(&mut bench, &sent, 0, 1_005, 1_006, Known::No);
+    bench.pass(SECOND);
+    assert_eq!(bench.signed_records(), 2);
+}
+
+#[test]
 fn a_reference_block_needs_two() {
     let mut bench = Bench::new(Settings { trust: Trust::Two, ..settings() }, 1);
     let head = |height, name: &[u8]| Head { height, hash: CryptoHash::hash_bytes(name), timestamp_nanos: 1 };
