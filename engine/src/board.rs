@@ -326,6 +326,7 @@ impl Entry {
         let (transfer, carried) = (&self.transfer, self.carried);
         Job {
             id: Uuid::from_u128(transfer.id.0),
+            key: transfer.key.as_ref().map(|key| key.name.clone()),
             created_at_ms: self.created_at.as_millis(),
             status: self.status,
             receiver: transfer.receiver.clone(),

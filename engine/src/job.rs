@@ -40,6 +40,8 @@ impl JobStatus {
 pub struct Job {
     /// Its id.
     pub id: Uuid,
+    /// What its client calls it: its idempotency key.
+    pub key: Option<Box<str>>,
     /// When it was accepted.
     pub created_at_ms: u64,
     /// Where it is.

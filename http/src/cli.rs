@@ -126,11 +126,13 @@ Engine:
                                  (SANDBOX_ or TESTNET_MAX_IN_FLIGHT_PER_KEY wins on its network)
   JOB_MAX_ATTEMPTS               failures on chain before a transfer is given up [5]
   JOB_RETRY_BASE_MS              pause after such a failure, times the attempts [500]
-  DATA_DIR                       where the journal lives [./data]
+  DATA_DIR                       where journal and history live [./data]
   JOURNAL_SEGMENT_BYTES          size of a journal file [67108864]
   JOURNAL_SYNC                   always; off only for measuring: a power loss then loses money [always]
   SHARDS                         shard threads [by cores and keys]
-  SETTLED_KEPT                   settled transfers that can still be asked for [1000000]
+  HISTORY_RETENTION              how long settled transfers and their idempotency keys stay known: days, or like
+                                 48h; at least 24h [30d]
+  SETTLED_KEPT                   how many of them stay in memory as well [100000]
   DRAIN_TIMEOUT_MS               longest wait at shutdown for what was accepted [30000]
 Log:
   LOG_LEVEL                      trace, debug, info, warn, error, fatal, silent [info]
@@ -283,6 +285,7 @@ mod tests {
             "HTTP_THREADS",
             "SHARDS",
             "SETTLED_KEPT",
+            "HISTORY_RETENTION",
             "DATA_DIR",
             "JOURNAL_SYNC",
             "RPC_TRUST",

@@ -1,7 +1,7 @@
 //! What the service is told by its environment: every variable, its default, and what is wrong with a bad one.
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
-use keyshard_engine::{Level, StoragePolicy, Trust, rpc};
+use keyshard_engine::{HISTORY_RETENTION_MIN, Level, StoragePolicy, Trust, rpc};
 use near_crypto::SecretKey;
 use near_primitives::types::AccountId;
 
@@ -15,6 +15,11 @@ const MAX_MS: u64 = 86_400_000;
 const MAX_PENDING: usize = 10_000_000;
 /// Smallest journal segment: every record (4 MiB at most) fits, and rotation stays rare.
 const MIN_SEGMENT_BYTES: usize = 8 << 20;
+const DAY: Duration = Duration::from_hours(24);
+/// Default of `HISTORY_RETENTION`: longer than any client retries, and a few GB at a million transfers a day.
+const HISTORY_RETENTION: Duration = Duration::from_hours(30 * 24);
+/// Longest `HISTORY_RETENTION`: ten years. A longer one is a wrong unit.
+const HISTORY_RETENTION_MAX: Duration = Duration::from_hours(3_650 * 24);
 /// The Node service's own rule: a backlog of 10 or less was taken for a mistake.
 const MIN_PENDING: usize = 11;
 
@@ -46,6 +51,20 @@ const WITHOUT_EFFECT: [&str; 25] = [
     "TPS",
     "WORKER_COUNT",
 ];
+
+/// What can be done while the service is stopped needs no keys and no front end: the chain, and the data directory.
+pub struct Offline {
+    /// The account that pays.
+    pub account: AccountId,
+    /// The token contract.
+    pub token: AccountId,
+    /// The nodes.
+    pub rpc: rpc::Config,
+    /// Whose word ends a transaction.
+    pub trust: Option<Trust>,
+    /// Where journal and history are.
+    pub data_dir: PathBuf,
+}
 
 /// Everything the service needs. Has no `Debug`: it holds the keys.
 pub struct Config {
@@ -117,8 +136,8 @@ impl Config {
         refuse_mock_mode(env)?;
         let sandbox = env.is_sandbox();
         let mut notes = Vec::new();
-        let account: AccountId = account(env, "MASTER_ACCOUNT", if sandbox { "test.near" } else { "posm.testnet" })?;
-        let token: AccountId = account_of_token(env, sandbox)?;
+        let account = account_that_pays(env, sandbox)?;
+        let token = account_of_token(env, sandbox)?;
         let keys = keys(env)?;
         let wait_until = wait_until(env, &mut notes)?;
         let http = http(env, account.clone(), sandbox)?;
@@ -143,11 +162,11 @@ impl Config {
             retry_base: Duration::from_millis(number(env, "JOB_RETRY_BASE_MS", 500, 0, MAX_MS)?),
             doors: http.threads,
             shards: optional(env, "SHARDS", 1, MAX_THREADS)?,
-            data_dir: env.get("DATA_DIR").unwrap_or("./data").into(),
+            data_dir: data_dir(env),
             journal_sync: journal_sync(env, &mut notes)?,
             segment_bytes: number(env, "JOURNAL_SEGMENT_BYTES", 64 << 20, MIN_SEGMENT_BYTES, 1 << 30)?,
             settled_kept: number(env, "SETTLED_KEPT", 100_000, 0, 100_000_000)?,
-            history_retention: Duration::from_hours(720),
+            history_retention: history_retention(env)?,
         };
         let unused: Vec<&str> = WITHOUT_EFFECT.into_iter().filter(|name| env.get(name).is_some()).collect();
         if !unused.is_empty() {
@@ -158,6 +177,20 @@ impl Config {
             engine,
             drain_timeout: Duration::from_millis(number(env, "DRAIN_TIMEOUT_MS", 30_000, 0, MAX_MS)?),
             notes,
+        })
+    }
+}
+
+impl Offline {
+    /// Reads the settings that matter while the service is stopped.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let sandbox = env.is_sandbox();
+        Ok(Self {
+            account: account_that_pays(env, sandbox)?,
+            token: account_of_token(env, sandbox)?,
+            rpc: endpoints(env, sandbox, &mut Vec::new())?,
+            trust: trust(env)?,
+            data_dir: data_dir(env),
         })
     }
 }
@@ -203,6 +236,14 @@ fn endpoints(env: &Env, sandbox: bool, notes: &mut Vec<String>) -> Result<rpc::C
         .map_err(|error| ConfigError::new("NODE_URL or RPC_URLS:", error.to_string()))?;
     notes.extend(warnings);
     Ok(config)
+}
+
+fn data_dir(env: &Env) -> PathBuf {
+    env.get("DATA_DIR").unwrap_or("./data").into()
+}
+
+fn account_that_pays(env: &Env, sandbox: bool) -> Result<AccountId, ConfigError> {
+    account(env, "MASTER_ACCOUNT", if sandbox { "test.near" } else { "posm.testnet" })
 }
 
 fn account_of_token(env: &Env, sandbox: bool) -> Result<AccountId, ConfigError> {
@@ -270,6 +311,33 @@ fn trust(env: &Env) -> Result<Option<Trust>, ConfigError> {
         Some("one") => Ok(Some(Trust::One)),
         Some("two") => Ok(Some(Trust::Two)),
         Some(other) => Err(ConfigError::new("RPC_TRUST", format!("is {other:?}; it must be one or two"))),
+    }
+}
+
+/// How long settled transfers, and so their idempotency keys, stay known: `30d`, `48h`, or a number of days.
+fn history_retention(env: &Env) -> Result<Duration, ConfigError> {
+    let name = "HISTORY_RETENTION";
+    let Some(text) = env.get(name) else { return Ok(HISTORY_RETENTION) };
+    let (number, unit) = match text.strip_suffix(['d', 'h']) {
+        Some(number) if text.ends_with('h') => (number, Duration::from_hours(1)),
+        Some(number) => (number, DAY),
+        None => (text, DAY),
+    };
+    let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+    let retention = number.parse::<u32>().ok().filter(|_| digits).and_then(|number| unit.checked_mul(number));
+    match retention {
+        Some(retention) if retention < HISTORY_RETENTION_MIN => Err(ConfigError::new(
+            name,
+            format!(
+                "is {text:?}; the least is 24h: whoever repeats a request within a day must find the transfer that it made, \
+                 or it would be paid again"
+            ),
+        )),
+        Some(retention) if retention <= HISTORY_RETENTION_MAX => Ok(retention),
+        _ => Err(ConfigError::new(
+            name,
+            format!("is {text:?}; it must be a number of days or hours, like 30d or 48h, up to 3650d"),
+        )),
     }
 }
 
@@ -406,6 +474,30 @@ mod tests {
         ] {
             let error = read(&[(name, value)]).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(error.starts_with(name) && error.contains(says), "{name}={value}: {error}");
+        }
+    }
+
+    #[test]
+    fn retentions() {
+        for (text, hours) in [("30d", 720), ("48h", 48), ("24h", 24), ("1", 24), ("7", 168), ("3650d", 87_600)] {
+            let retention = read(&[("HISTORY_RETENTION", text)]).map(|config| config.engine.history_retention);
+            assert_eq!(retention, Ok(Duration::from_hours(hours)), "{text}");
+        }
+        assert_eq!(read(&[]).map(|config| config.engine.history_retention), Ok(Duration::from_hours(720)));
+        for (text, says) in [
+            ("23h", "the least is 24h"),
+            ("0", "the least is 24h"),
+            ("3651d", "30d or 48h"),
+            ("99999999999d", "30d or 48h"),
+            ("d", "30d or 48h"),
+            ("1.5d", "30d or 48h"),
+            ("+2d", "30d or 48h"),
+            ("30 d", "30d or 48h"),
+            ("30m", "30d or 48h"),
+            ("-1", "30d or 48h"),
+        ] {
+            let error = read(&[("HISTORY_RETENTION", text)]).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.starts_with("HISTORY_RETENTION") && error.contains(says), "{text}: {error}");
         }
     }
 

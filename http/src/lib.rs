@@ -18,6 +18,7 @@ pub mod validate;
 mod body;
 mod dev;
 mod files;
+mod idempotency;
 mod io;
 mod json;
 mod metrics;

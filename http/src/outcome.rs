@@ -239,6 +239,7 @@ mod tests {
             tx_hash: Some(format!("HASH{n}")),
             submitted_at_ms: Some(1_760_381_234_567),
             updated_at_ms: 0,
+            key: None,
             execution_status: Some("FINAL"),
         }
     }

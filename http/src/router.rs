@@ -21,6 +21,8 @@ pub(crate) enum Route<'a> {
     SendFt,
     /// A transfer by its id.
     Job(Cow<'a, str>),
+    /// A transfer by the name that its client gave it.
+    Key(Cow<'a, str>),
     /// Transfers by the hash of their transaction.
     Transaction(Cow<'a, str>),
     MetricsJobs,
@@ -36,11 +38,12 @@ const KEEP_ALIVE: HeaderValue = HeaderValue::from_static("timeout=15");
 
 impl<'a> Route<'a> {
     /// The names of the routes in the metrics, by [`Route::index`].
-    pub(crate) const NAMES: [&'static str; 9] = [
+    pub(crate) const NAMES: [&'static str; 10] = [
         "/",
         "/health",
         "/send-ft",
         "/transfer/:jobId",
+        "/transfer/key/:key",
         "/transfer/tx/:txHash",
         "/metrics/jobs",
         "/metrics/batching",
@@ -55,11 +58,12 @@ impl<'a> Route<'a> {
             Self::Health => 1,
             Self::SendFt => 2,
             Self::Job(_) => 3,
-            Self::Transaction(_) => 4,
-            Self::MetricsJobs => 5,
-            Self::MetricsBatching => 6,
-            Self::Metrics => 7,
-            Self::Unmatched => 8,
+            Self::Key(_) => 4,
+            Self::Transaction(_) => 5,
+            Self::MetricsJobs => 6,
+            Self::MetricsBatching => 7,
+            Self::Metrics => 8,
+            Self::Unmatched => 9,
         }
     }
 
@@ -94,6 +98,7 @@ impl<'a> Route<'a> {
             2 if is(0, "metrics") && is(1, "jobs") => Self::MetricsJobs,
             2 if is(0, "metrics") && is(1, "batching") => Self::MetricsBatching,
             2 if is(0, "transfer") => Self::Job(decode(segments[1])),
+            3 if is(0, "transfer") && is(1, "key") => Self::Key(decode(segments[2])),
             3 if is(0, "transfer") && is(1, "tx") => Self::Transaction(decode(segments[2])),
             _ => Self::Unmatched,
         }
@@ -143,6 +148,7 @@ async fn handle(service: &Service, route: &Route<'_>, request: Request<Incoming>
         Route::Health => transfers::health(service),
         Route::SendFt => send_ft::send_ft(service, request).await,
         Route::Job(id) => transfers::job(service, id),
+        Route::Key(name) => transfers::by_key(service, name),
         Route::Transaction(hash) => transfers::transaction(service, hash),
         Route::MetricsJobs => transfers::counts(service),
         Route::MetricsBatching => transfers::batching(service),
@@ -175,6 +181,9 @@ mod tests {
             ("GET", "/transfer", Route::Unmatched),
             ("GET", "/Transfer/TX/AbC", Route::Transaction("AbC".into())),
             ("GET", "/transfer/tx/a/b", Route::Unmatched),
+            ("GET", "/transfer/key/run%207%2F3%233", Route::Key("run 7/3#3".into())),
+            ("GET", "/transfer/key", Route::Job("key".into())),
+            ("POST", "/transfer/key/a", Route::Unmatched),
             ("GET", "/metrics", Route::Metrics),
             ("GET", "/metrics/jobs", Route::MetricsJobs),
             ("GET", "/metrics/batching/", Route::MetricsBatching),
@@ -194,6 +203,7 @@ mod tests {
             "/health",
             "/send-ft",
             "/transfer/x",
+            "/transfer/key/x",
             "/transfer/tx/x",
             "/metrics/jobs",
             "/metrics/batching",

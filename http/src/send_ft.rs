@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::{
     body::{self, BodyError},
+    idempotency,
     json::{Answer, error, json},
     outcome::Outcome,
     prefer::Prefer,
@@ -33,10 +34,7 @@ pub(crate) async fn send_ft(service: &Service, request: Request<Incoming>) -> An
     let requested = transfers.len();
     let (engine, ticket) = match service.submit(transfers) {
         Ok(accepted) => accepted,
-        Err(rejected) => {
-            service.stats.rejected.fetch_add(1, Relaxed);
-            return overloaded(service, &rejected, requested);
-        }
+        Err(rejected) => return refused(service, &rejected, requested),
     };
     service.stats.active.fetch_add(1, Relaxed);
     let _active = Active(service);
@@ -58,6 +56,10 @@ pub(crate) async fn send_ft(service: &Service, request: Request<Incoming>) -> An
     let mut answer = Outcome { jobs: &jobs, ids: ticket.ids(), open }.answer(service.http().sandbox);
     if open && let Some(applied) = prefer.applied() {
         answer.headers_mut().insert(PREFERENCE_APPLIED, applied);
+    }
+    if ticket.replayed() {
+        let (name, value) = idempotency::replayed();
+        answer.headers_mut().insert(name, value);
     }
     answer
 }
@@ -89,13 +91,15 @@ async fn read(service: &Service, request: Request<Incoming>) -> Result<validate:
         Ok(form) => form,
         Err(why) => return Err(Box::new(unsupported(why))),
     };
+    let name = idempotency::of_request(request.headers());
+    let name = name.map_err(|why| Box::new(closing(error(StatusCode::BAD_REQUEST, why))))?;
     let body = body::read(service, request.into_body()).await.map_err(|why| Box::new(no_body(service, why)))?;
     let account = &service.http().account;
     let read = match form {
         Form::Json | Form::Unnamed => validate::json(&body.bytes, account),
         Form::UrlEncoded => validate::form(&body.bytes, account),
     };
-    read.map_err(|invalid| {
+    let mut request = read.map_err(|invalid| {
         Box::new(match invalid {
             Invalid::Request(text) => error(StatusCode::BAD_REQUEST, text),
             Invalid::Syntax(why) => {
@@ -103,7 +107,10 @@ async fn read(service: &Service, request: Request<Incoming>) -> Result<validate:
             }
             Invalid::TooManyFields => error(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large: too many parameters"),
         })
-    })
+    })?;
+    idempotency::name(&mut request.transfers, name.as_deref())
+        .map_err(|why| Box::new(error(StatusCode::BAD_REQUEST, &why)))?;
+    Ok(request)
 }
 
 fn form(headers: &HeaderMap) -> Result<Form, &'static str> {
@@ -157,18 +164,27 @@ fn closing(mut answer: Answer) -> Answer {
     answer
 }
 
-/// The 503 of the contract, for every reason not to accept a valid request.
-fn overloaded(service: &Service, rejected: &Rejected, requested: usize) -> Answer {
+/// The same name for something else: neither the old nor the new transfer can be meant with certainty.
+fn reused(name: &str) -> Answer {
+    let text = format!(
+        "Idempotency key {name:?} was used for another transfer; nothing of this request was accepted. Repeat the first \
+         request as it was, or take a new key for a new transfer"
+    );
+    error(StatusCode::UNPROCESSABLE_ENTITY, &text)
+}
+
+/// For every reason not to accept a valid request: 422, or the 503 of the contract.
+fn refused(service: &Service, rejected: &Rejected, requested: usize) -> Answer {
+    if !matches!(rejected, Rejected::Refused(Refused::KeyReused { .. })) {
+        service.stats.rejected.fetch_add(1, Relaxed);
+    }
     match rejected {
         Rejected::Refused(Refused::Full { pending, requested, limit }) => {
             let details =
                 format!("Pending transfer backlog is full ({pending} pending, requested {requested}, limit {limit})");
             overload_body("Service overloaded, please retry later", &details, *pending, *limit)
         }
-        Rejected::Refused(Refused::KeyReused { name }) => {
-            let text = format!("the idempotency key {name} was used before for another transfer");
-            error(StatusCode::UNPROCESSABLE_ENTITY, &text)
-        }
+        Rejected::Refused(Refused::KeyReused { name }) => reused(name),
         Rejected::Refused(Refused::Draining) => {
             let details =
                 format!("The service is shutting down; none of the {requested} requested transfers was accepted");
@@ -210,7 +226,7 @@ mod tests {
 
     #[test]
     fn content_types() {
-        let form = |pairs: &[(header::HeaderName, &str)]| {
+        let form = |pairs: &[(HeaderName, &str)]| {
             let headers =
                 pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect();
             form(&headers)

@@ -8,11 +8,14 @@ use serde::{
 use uuid::Uuid;
 
 use crate::{
+    idempotency,
     json::{Answer, Iso, answer, error, json},
     metrics,
     service::Service,
 };
 
+/// Longest `#i` of an item: a body holds fewer than a million.
+const ITEM_BYTES: usize = 8;
 /// Length of the longest base58 hash of 32 bytes.
 const MAX_HASH: usize = 44;
 
@@ -37,19 +40,20 @@ pub(crate) fn health(service: &Service) -> Answer {
 
 /// `GET /transfer/:jobId`
 pub(crate) fn job(service: &Service, id: &str) -> Answer {
-    #[derive(Serialize)]
-    struct Body {
-        success: bool,
-        job: JobView,
-    }
-    let not_found = || error(StatusCode::NOT_FOUND, "Job not found");
-    let Some(id) = parse_id(id) else { return not_found() };
+    let Some(id) = parse_id(id) else { return job_answer(None) };
     // Without the engine nothing is known: "not found" would invite a second payment.
     let Some(engine) = service.engine() else { return starting() };
-    match engine.job(id) {
-        Some(job) => json(StatusCode::OK, &Body { success: true, job: JobView(job) }),
-        None => not_found(),
+    job_answer(engine.job(id))
+}
+
+/// `GET /transfer/key/:key`: by the name that its client gave it.
+pub(crate) fn by_key(service: &Service, name: &str) -> Answer {
+    // Any other name was never accepted. That of an item is longer than what a client may give.
+    if name.is_empty() || name.len() > idempotency::MAX_BYTES + ITEM_BYTES {
+        return job_answer(None);
     }
+    let Some(engine) = service.engine() else { return starting() };
+    job_answer(engine.job_by_key(name))
 }
 
 /// `GET /transfer/tx/:txHash`
@@ -124,6 +128,18 @@ pub(crate) fn metrics(service: &Service) -> Answer {
     answer(StatusCode::OK, metrics::CONTENT_TYPE, page)
 }
 
+fn job_answer(job: Option<Job>) -> Answer {
+    #[derive(Serialize)]
+    struct Body {
+        success: bool,
+        job: JobView,
+    }
+    match job {
+        Some(job) => json(StatusCode::OK, &Body { success: true, job: JobView(job) }),
+        None => error(StatusCode::NOT_FOUND, "Job not found"),
+    }
+}
+
 /// Only the form that ids are given out in.
 fn parse_id(text: &str) -> Option<Uuid> {
     if text.len() == uuid::fmt::Hyphenated::LENGTH { Uuid::try_parse(text).ok() } else { None }
@@ -139,7 +155,7 @@ struct JobView(Job);
 impl Serialize for JobView {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let job = &self.0;
-        let mut view = serializer.serialize_struct("Job", 12)?;
+        let mut view = serializer.serialize_struct("Job", 13)?;
         view.serialize_field("id", &job.id)?;
         view.serialize_field("createdAt", &Iso(job.created_at_ms))?;
         view.serialize_field("status", job.status.as_str())?;
@@ -161,6 +177,9 @@ impl Serialize for JobView {
         view.serialize_field("updatedAt", &Iso(job.updated_at_ms))?;
         if let Some(at) = job.submitted_at_ms {
             view.serialize_field("submittedAt", &Iso(at))?;
+        }
+        if let Some(key) = &job.key {
+            view.serialize_field("idempotencyKey", key)?;
         }
         view.end()
     }
@@ -262,6 +281,7 @@ mod tests {
             tx_hash: None,
             submitted_at_ms: None,
             updated_at_ms: 1_760_381_234_568,
+            key: None,
             execution_status: None,
         }
     }
@@ -283,6 +303,7 @@ mod tests {
             last_error: Some("why".into()),
             tx_hash: Some("HASH".into()),
             submitted_at_ms: Some(0),
+            key: Some("run 7#3".into()),
             ..job(JobStatus::Failed)
         };
         assert_eq!(
@@ -291,7 +312,7 @@ mod tests {
         );
         let view = serde_json::to_string(&JobView(job)).unwrap();
         assert!(view.ends_with(
-            r#""memo":"a\"b","attempts":2,"batchId":"batch-1-2","lastError":"why","txHash":"HASH","updatedAt":"2025-10-13T18:47:14.568Z","submittedAt":"1970-01-01T00:00:00.000Z"}"#
+            r#""memo":"a\"b","attempts":2,"batchId":"batch-1-2","lastError":"why","txHash":"HASH","updatedAt":"2025-10-13T18:47:14.568Z","submittedAt":"1970-01-01T00:00:00.000Z","idempotencyKey":"run 7#3"}"#
         ), "{view}");
     }
 

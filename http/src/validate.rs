@@ -5,10 +5,12 @@
 //! Nothing here recurses, so deeply nested JSON costs no stack.
 use std::borrow::Cow;
 
-use keyshard_engine::NewTransfer;
+use keyshard_engine::{IdempotencyKey, NewTransfer};
 use near_primitives::types::AccountId;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use crate::idempotency;
 
 /// Longest memo in bytes. The token repeats a memo, JSON-escaped (at most sixfold), in its event, and the protocol allows
 /// a log of 16,384 bytes.
@@ -56,6 +58,8 @@ struct Fields<'a> {
     amount: Option<&'a RawValue>,
     #[serde(borrow)]
     memo: Option<&'a RawValue>,
+    #[serde(borrow, rename = "idempotencyKey")]
+    key: Option<&'a RawValue>,
     #[serde(borrow)]
     transfers: Option<&'a RawValue>,
 }
@@ -73,6 +77,14 @@ enum Value<'a> {
     Other,
 }
 
+/// The values of one transfer.
+struct Given<'a> {
+    receiver: Value<'a>,
+    amount: Value<'a>,
+    memo: Value<'a>,
+    key: Value<'a>,
+}
+
 /// Reads a JSON body. `account` is the one that pays.
 pub fn json(body: &[u8], account: &AccountId) -> Result<Request, Invalid> {
     let fields = match first_byte(body) {
@@ -86,25 +98,30 @@ pub fn json(body: &[u8], account: &AccountId) -> Result<Request, Invalid> {
     };
     match fields.transfers {
         Some(array) if array.get().starts_with('[') => {
+            if !matches!(Value::of(fields.key), Value::None) {
+                // To ignore it would leave a client that relies on it unprotected.
+                return Err(Invalid::Request(idempotency::NOT_HERE));
+            }
             let elements: Vec<&RawValue> = serde_json::from_str(array.get()).map_err(syntax)?;
             let transfers = elements.into_iter().map(|element| self::element(element.get(), account));
             Ok(Request { transfers: transfers.collect::<Result<_, _>>()? })
         }
-        _ => single(&Value::of(fields.receiver), &Value::of(fields.amount), &Value::of(fields.memo), account),
+        _ => single(&Given::of(&fields), account),
     }
 }
 
 /// Reads a flat `application/x-www-form-urlencoded` body: `receiverId=..&amount=..&memo=..`. Nested names are ignored.
 pub fn form(body: &[u8], account: &AccountId) -> Result<Request, Invalid> {
-    let (mut receiver, mut amount, mut memo) = (Value::None, Value::None, Value::None);
+    let mut given = Given { receiver: Value::None, amount: Value::None, memo: Value::None, key: Value::None };
     for (index, (name, value)) in form_urlencoded::parse(body).enumerate() {
         if index >= MAX_FORM_FIELDS {
             return Err(Invalid::TooManyFields);
         }
         let field = match name.as_ref() {
-            "receiverId" => &mut receiver,
-            "amount" => &mut amount,
-            "memo" => &mut memo,
+            "receiverId" => &mut given.receiver,
+            "amount" => &mut given.amount,
+            "memo" => &mut given.memo,
+            "idempotencyKey" => &mut given.key,
             _ => continue,
         };
         if !matches!(field, Value::None) {
@@ -112,14 +129,14 @@ pub fn form(body: &[u8], account: &AccountId) -> Result<Request, Invalid> {
         }
         *field = Value::String(value);
     }
-    single(&receiver, &amount, &memo, account)
+    single(&given, account)
 }
 
-fn single(receiver: &Value<'_>, amount: &Value<'_>, memo: &Value<'_>, account: &AccountId) -> Result<Request, Invalid> {
-    if !receiver.is_truthy() || matches!(amount, Value::None) {
+fn single(given: &Given<'_>, account: &AccountId) -> Result<Request, Invalid> {
+    if !given.receiver.is_truthy() || matches!(given.amount, Value::None) {
         return Err(Invalid::Request(NEITHER));
     }
-    Ok(Request { transfers: vec![transfer(receiver, amount, memo, account)?] })
+    Ok(Request { transfers: vec![transfer(given, account)?] })
 }
 
 fn element(text: &str, account: &AccountId) -> Result<NewTransfer, Invalid> {
@@ -127,15 +144,11 @@ fn element(text: &str, account: &AccountId) -> Result<NewTransfer, Invalid> {
         return Err(Invalid::Request(BOTH_NEEDED));
     }
     let fields: Fields<'_> = serde_json::from_str(text).map_err(syntax)?;
-    transfer(&Value::of(fields.receiver), &Value::of(fields.amount), &Value::of(fields.memo), account)
+    transfer(&Given::of(&fields), account)
 }
 
-fn transfer(
-    receiver: &Value<'_>,
-    amount: &Value<'_>,
-    memo: &Value<'_>,
-    account: &AccountId,
-) -> Result<NewTransfer, Invalid> {
+fn transfer(given: &Given<'_>, account: &AccountId) -> Result<NewTransfer, Invalid> {
+    let Given { receiver, amount, memo, key } = given;
     if !receiver.is_truthy() || matches!(amount, Value::None) {
         return Err(Invalid::Request(BOTH_NEEDED));
     }
@@ -156,7 +169,12 @@ fn transfer(
         Value::String(text) => Some(text.clone().into_owned()),
         _ => return Err(Invalid::Request(MEMO_TYPE)),
     };
-    Ok(NewTransfer { receiver, amount, memo, key: None })
+    let key = match key {
+        Value::None => None,
+        Value::String(name) if idempotency::is_name(name) => Some(IdempotencyKey { name: name.as_ref().into(), of: 1 }),
+        _ => return Err(Invalid::Request(idempotency::BAD_FIELD)),
+    };
+    Ok(NewTransfer { receiver, amount, memo, key })
 }
 
 /// Raw token units from decimal digits.
@@ -174,6 +192,13 @@ fn units(text: &str) -> Result<u128, Invalid> {
     let is_decimal = number.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));
     let too_large = number == "Infinity" || (is_decimal && number.parse::<f64>().is_ok_and(|number| number > 1e30));
     Err(Invalid::Request(if too_large { TOO_LARGE } else { NOT_POSITIVE }))
+}
+
+impl<'a> Given<'a> {
+    fn of(fields: &Fields<'a>) -> Self {
+        let Fields { receiver, amount, memo, key, transfers: _ } = *fields;
+        Self { receiver: Value::of(receiver), amount: Value::of(amount), memo: Value::of(memo), key: Value::of(key) }
+    }
 }
 
 impl<'a> Value<'a> {
@@ -422,6 +447,40 @@ mod tests {
             assert_eq!(refusal(&with(bad)), MEMO_TYPE, "{bad}");
         }
         assert_eq!(refusal(&with(&format!("\"{}\"", "é".repeat(MAX_MEMO_BYTES / 2 + 1)))), MEMO_LENGTH);
+    }
+
+    #[test]
+    fn idempotency_keys() {
+        let with = |key: &str| format!(r#"{{"receiverId":"al.near","amount":"1","idempotencyKey":{key}}}"#);
+        let longest = format!("\"{}\"", "k".repeat(idempotency::MAX_BYTES));
+        for (given, name) in [
+            ("null", None),
+            ("\"run 7/3\"", Some("run 7/3")),
+            ("\"\\u0041\\\"\"", Some("A\"")),
+            (longest.as_str(), Some(longest.trim_matches('"'))),
+        ] {
+            let expected = name.map(|name| IdempotencyKey { name: name.into(), of: 1 });
+            assert_eq!(read(&with(given)).unwrap().transfers[0].key, expected, "{given}");
+        }
+        let too_long = format!("\"{}\"", "k".repeat(idempotency::MAX_BYTES + 1));
+        for bad in ["\"\"", "7", "true", "[]", "{}", "\"é\"", "\"a\\nb\"", "\"a\\u0000\"", "\"\\ud800\"", &too_long] {
+            assert_eq!(refusal(&with(bad)), idempotency::BAD_FIELD, "{bad}");
+        }
+        // Of a batch, every transfer has its own; a name beside the array is none of them.
+        let element = with("\"a\"");
+        let batch = format!(r#"{{"transfers":[{element},{}]}}"#, with("null"));
+        let names: Vec<_> = read(&batch).unwrap().transfers.into_iter().map(|transfer| transfer.key).collect();
+        assert_eq!(names, [Some(IdempotencyKey { name: "a".into(), of: 1 }), None]);
+        let beside = format!(r#"{{"transfers":[{element}],"idempotencyKey":"b"}}"#);
+        assert_eq!(refusal(&beside), idempotency::NOT_HERE);
+        assert!(matches!(
+            read(r#"{"receiverId":"al.near","amount":"1","idempotencyKey":"a","idempotencyKey":"a"}"#),
+            Err(Invalid::Syntax(_))
+        ));
+        let form = |body: &str| form(body.as_bytes(), &"payer.near".parse().unwrap());
+        let named = form("receiverId=al.near&amount=1&idempotencyKey=a+b%23").unwrap().transfers.remove(0).key;
+        assert_eq!(named, Some(IdempotencyKey { name: "a b#".into(), of: 1 }));
+        assert_eq!(form("receiverId=al.near&amount=1&idempotencyKey="), Err(Invalid::Request(idempotency::BAD_FIELD)));
     }
 
     #[test]
