@@ -16,8 +16,7 @@ const KEPT: usize = 100_000;
 const STEPS: usize = 10;
 
 fn main() {
-    let number =
-        |name: &str, default: usize| std::env::var(name).map_or(default, |text| text.parse().expect("a number"));
+    let number = |name: &str, default: usize| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let (transfers, keyed) = (number("HISTORY_TRANSFERS", 1_000_000), number("HISTORY_KEYS", 1) == 1);
     let temporary = tempfile::tempdir().unwrap();
     let directory = std::env::var_os("HISTORY_DIR").map_or(temporary.path().into(), std::path::PathBuf::from);

@@ -60,6 +60,7 @@ impl Checkpoints {
 }
 
 #[cfg(test)]
+#[cfg(not(feature = "loom"))]
 mod tests {
     use super::*;
 

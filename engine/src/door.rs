@@ -262,6 +262,12 @@ impl Waiting {
         Self { open: AtomicUsize::new(open), volatile: AtomicUsize::new(open), waker: AtomicWaker::new() }
     }
 
+    /// Of a request that nobody waits for.
+    #[cfg(test)]
+    pub(crate) fn nobody() -> Arc<Self> {
+        Arc::new(Self::new(1))
+    }
+
     async fn until_none(&self, count: &AtomicUsize) {
         std::future::poll_fn(|context| {
             self.waker.register(context.waker());

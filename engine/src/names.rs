@@ -64,7 +64,30 @@ impl Names {
         names: &[&str],
         history: &History,
     ) -> Result<(Locked<'a>, Vec<Meaning>), HistoryError> {
-        let glances: Vec<Glance> = names.iter().map(|name| self.glance(name, history)).collect::<Result<_, _>>()?;
+        let glances = self.glance(names, history)?;
+        self.lock(names, glances, history)
+    }
+
+    fn glance(&self, names: &[&str], history: &History) -> Result<Vec<Glance>, HistoryError> {
+        let glance = |name: &&str| {
+            let stripe = self.stripe_of(name);
+            let (evicted, on_board) = {
+                let stripe = self.stripes[stripe].lock();
+                (stripe.evicted, stripe.ids.contains_key(*name))
+            };
+            // After the look at the board: what left it before that is in the history by now.
+            let past = if on_board { None } else { history.by_key(name)?.map(Box::new) };
+            Ok(Glance { stripe, evicted, on_board, past })
+        };
+        names.iter().map(glance).collect()
+    }
+
+    fn lock<'a>(
+        &'a self,
+        names: &[&str],
+        glances: Vec<Glance>,
+        history: &History,
+    ) -> Result<(Locked<'a>, Vec<Meaning>), HistoryError> {
         let mut stripes: Vec<usize> = glances.iter().map(|glance| glance.stripe).collect();
         stripes.sort_unstable();
         stripes.dedup();
@@ -82,16 +105,6 @@ impl Names {
         });
         let meanings = meanings.collect::<Result<_, _>>()?;
         Ok((locked, meanings))
-    }
-
-    fn glance(&self, name: &str, history: &History) -> Result<Glance, HistoryError> {
-        let stripe = self.stripe_of(name);
-        let (evicted, on_board) = {
-            let stripe = self.stripes[stripe].lock();
-            (stripe.evicted, stripe.ids.contains_key(name))
-        };
-        let past = if on_board { None } else { history.by_key(name)?.map(Box::new) };
-        Ok(Glance { stripe, evicted, on_board, past })
     }
 
     /// The transfer on the board with this name.
@@ -137,5 +150,87 @@ impl Locked<'_> {
         #[expect(clippy::expect_used, reason = "all stripes that were glanced at are locked")]
         let at = self.stripes.binary_search_by_key(&stripe, |(stripe, _)| *stripe).expect("a locked stripe");
         &self.stripes[at].1
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests {
+    use keyshard_shard::{CryptoHash, Instant, Transfer};
+
+    use super::*;
+
+    fn settled(name: &str, id: u128) -> Settled {
+        let transfer = Transfer {
+            id: TransferId(id),
+            receiver: "user.near".parse().unwrap(),
+            amount: 1,
+            memo: None,
+            key: Some(IdempotencyKey { name: name.into(), of: 1 }),
+        };
+        let at = Instant::from_micros(1);
+        Settled { transfer, accepted_at: at, settled_at: at, outcome: Ok(()), carried: None, tried: Vec::new() }
+    }
+
+    /// Whatever happens between the look and the lock: a name that was ever claimed is not free.
+    #[test]
+    fn a_name_that_leaves_the_board_during_a_look_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let (names, history) = (Names::new(), History::open(directory.path(), CryptoHash::default()).unwrap());
+        let claim = |name: &str, id| names.look(&[name], &history).unwrap().0.claim(name, TransferId(id));
+        let leave = |name: &str, id| {
+            history.put(&[settled(name, id)]).unwrap();
+            names.evict(name, TransferId(id), || {});
+        };
+        let asked = ["leaves", "comes and leaves", "comes", "free"];
+        claim("leaves", 1);
+        let glances = names.glance(&asked, &history).unwrap();
+        leave("leaves", 1);
+        claim("comes and leaves", 2);
+        leave("comes and leaves", 2);
+        claim("comes", 3);
+        let (locked, meanings) = names.lock(&asked, glances, &history).unwrap();
+        drop(locked);
+        let known: Vec<Option<u128>> = meanings
+            .iter()
+            .map(|meaning| match meaning {
+                Meaning::Free => None,
+                Meaning::OnBoard(id) => Some(id.0),
+                Meaning::Past(settled) => Some(settled.transfer.id.0),
+            })
+            .collect();
+        assert_eq!(known, [Some(1), Some(2), Some(3), None]);
+        assert!(matches!(meanings[2], Meaning::OnBoard(_)));
+    }
+
+    #[test]
+    fn names_are_claimed_together_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let (names, history) = (Names::new(), History::open(directory.path(), CryptoHash::default()).unwrap());
+        let asked: Vec<String> = (0..500).map(|i| format!("name {i}")).collect();
+        let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
+        let claimants = [1, 2, 3, 4].map(|claimant| {
+            // In orders of their own.
+            let mut asked = asked.clone();
+            asked.rotate_left(claimant as usize * 100);
+            (claimant, asked)
+        });
+        std::thread::scope(|scope| {
+            for (claimant, asked) in &claimants {
+                let (names, history) = (&names, &history);
+                scope.spawn(move || {
+                    let (mut locked, meanings) = names.look(asked, history).unwrap();
+                    let free = meanings.iter().filter(|meaning| matches!(meaning, Meaning::Free)).count();
+                    assert!(free == 0 || free == 500, "{free} of 500 were free");
+                    if free > 0 {
+                        for name in asked {
+                            locked.claim(name, TransferId(*claimant));
+                        }
+                    }
+                });
+            }
+        });
+        let first = names.get(asked[0]).unwrap();
+        assert!(asked.iter().all(|name| names.get(name) == Some(first)));
     }
 }

@@ -14,6 +14,10 @@ use crate::{
     start,
 };
 
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests;
+
 /// An engine whose one shard is whoever holds this.
 pub struct Rig {
     engine: Engine,

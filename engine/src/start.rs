@@ -8,6 +8,7 @@ use keyshard_shard::{
 use near_crypto::SecretKey;
 
 use crate::{
+    clock::Clock,
     config::{Config, HISTORY_RETENTION_MIN, StartError},
     courier::{self, Chain},
     history::{History, HistoryError},
@@ -84,6 +85,9 @@ pub(crate) fn open_history(
     genesis: CryptoHash,
 ) -> Result<History, StartError> {
     let history = History::open(&config.data_dir.join("history"), genesis)?;
+    // What the history has forgotten for its age is not to come back.
+    let oldest = Clock::new().now().as_micros().saturating_sub(config.history_retention.as_micros() as u64);
+    recovered.settled.retain(|settled| settled.settled_at.as_micros() >= oldest);
     save(&history, recovered)?;
     Ok(history)
 }

@@ -181,3 +181,126 @@ impl Worker {
         self.ledger.appender.flush();
     }
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests {
+    use std::path::Path;
+
+    use keyshard_shard::{
+        AccessKey, ChainLimits, CryptoHash, Level, Recovered, Reply, Settings, Signer, StoragePolicy, Transfer,
+        TransferId, Trust,
+    };
+    use near_crypto::{KeyType, SecretKey};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{JobStatus, NewTransfer, courier::Chain, history::History, journal};
+
+    fn settings() -> Settings {
+        Settings {
+            account: "test.near".parse().unwrap(),
+            token: "ft.test.near".parse().unwrap(),
+            wait_until: Level::Final,
+            storage: StoragePolicy::Never,
+            storage_deposit: 0,
+            window: 1,
+            max_actions: 100,
+            max_batch: 100,
+            linger: Duration::ZERO,
+            max_attempts: 1,
+            retry_base: Duration::ZERO,
+            trust: Trust::One,
+            index: 0,
+            shards: 1,
+            seed: 1,
+            life: 1,
+            genesis: CryptoHash::default(),
+        }
+    }
+
+    /// A worker whose node is never asked.
+    fn worker(directory: &Path) -> Worker {
+        let mut journal = Journal::open(directory, journal::Options::default()).unwrap().0;
+        let bell = Bell::default();
+        let appender = journal.start(vec![bell.clone()], journal::abort()).unwrap().remove(0);
+        let history = History::open(&directory.join("history"), CryptoHash::default()).unwrap();
+        let clock = Clock::new();
+        let limits = ChainLimits {
+            max_actions: 100,
+            max_total_prepaid_gas: 300_000_000_000_000,
+            max_gas_burnt: 300_000_000_000_000,
+            max_transaction_size: 1_500_000,
+            validity_blocks: 86_400,
+        };
+        let key = AccessKey::new(Signer::new(SecretKey::from_seed(KeyType::ED25519, "key")), 1);
+        let endpoint = keyshard_rpc::Endpoint::new("http://127.0.0.1:9").unwrap();
+        let client = keyshard_rpc::Client::new(keyshard_rpc::Config::new(vec![endpoint])).unwrap();
+        let chain = Chain { id: "localnet".into(), genesis: None };
+        Worker {
+            shard: Shard::new(settings(), limits, vec![key]),
+            courier: Courier::new(client, &settings(), chain, bell.clone()),
+            rings: Vec::new(),
+            bell,
+            ledger: Ledger::new(Arc::new(journal), appender, 0),
+            clock,
+            shared: Arc::new(Shared::new(Level::Final, 10, clock, history, 1, &Recovered::default())),
+            report: Arc::default(),
+        }
+    }
+
+    /// That a transfer failed is told only when its record is durable, and the same sync may make a whole repetition
+    /// durable that has left it out. Old segments must not go before the board, and so the history, knows of it.
+    #[tokio::test]
+    async fn a_repetition_counts_only_when_what_was_durable_before_it_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut worker = worker(directory.path());
+        let now = worker.clock.now();
+        let new = NewTransfer { receiver: "nobody.near".parse().unwrap(), amount: 1, memo: None, key: None };
+        let accept = |worker: &mut Worker, id: u128| {
+            let waiting = crate::door::Waiting::nobody();
+            worker.shared.backlog.admit(1).unwrap();
+            worker.shared.board.accepted(Uuid::from_u128(id), &new, &waiting);
+            let transfer = Transfer { id: TransferId(id), ..new.clone().accepted_as(Uuid::nil()) };
+            worker.shard.handle(now, Input::Accept(transfer));
+        };
+        worker.shard.take_over(now, Recovered::default());
+        accept(&mut worker, 1);
+        worker.shard.handle(now, Input::Tick);
+        let mut last = 0;
+        while let Some(output) = worker.shard.poll_output() {
+            match output {
+                Output::Append { lsn, record } => {
+                    assert!(worker.ledger.append(lsn, &record));
+                    last = lsn;
+                }
+                // Not registered, and nobody pays for it: it fails.
+                Output::Query { id, .. } => {
+                    worker.shard.handle(now, Input::Reply { id, reply: Reply::Registration(false) });
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        worker.shard.handle(now, Input::Checkpoint);
+        while let Some(output) = worker.shard.poll_output() {
+            let Output::Append { lsn, record } = output else { panic!("{output:?}") };
+            assert!(worker.ledger.append(lsn, &record));
+            last = lsn;
+        }
+        worker.ledger.appender.flush();
+        while worker.ledger.appender.durable() < last {
+            worker.bell.rung().await;
+        }
+
+        let status = |worker: &Worker| worker.shared.board.job(TransferId(1)).unwrap().status;
+        let durable = worker.ledger.news();
+        assert_eq!(durable, Some(last), "all at once");
+        assert_eq!(status(&worker), JobStatus::Queued);
+        assert_eq!(worker.shared.checkpoints.due(u64::MAX), None, "nobody knows of the failure yet");
+        worker.shard.handle(now, Input::Durable(last));
+        worker.carry_out();
+        assert_eq!(status(&worker), JobStatus::Failed);
+        assert_eq!(worker.shared.checkpoints.due(0), None, "the history does not have it yet");
+        assert_eq!(worker.shared.checkpoints.due(1), Some(1));
+    }
+}

@@ -87,6 +87,11 @@ impl HistoryError {
     /// From any error of the store.
     pub(super) fn store(directory: &Path, action: &'static str, error: impl Into<redb::Error>) -> Self {
         match error.into() {
+            redb::Error::Io(error)
+                if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+            {
+                Self::damaged(directory, format!("cannot {action} it: {error}"))
+            }
             redb::Error::Io(source) => Self::disk(directory, action, source),
             redb::Error::DatabaseAlreadyOpen => Self::InUse { directory: directory.display().to_string() },
             redb::Error::PreviousIo => Self::disk(directory, action, io::Error::other("an earlier access failed")),

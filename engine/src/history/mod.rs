@@ -36,6 +36,7 @@ mod record;
 mod store;
 
 #[cfg(test)]
+#[cfg(not(feature = "loom"))]
 mod tests;
 
 pub use error::HistoryError;

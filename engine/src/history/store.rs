@@ -161,7 +161,12 @@ impl History {
                         hashes.insert(key, at)?;
                     }
                     if let Some(key) = &settled.transfer.key {
-                        keys.insert(name_key(&key.name).as_slice(), (at, id))?;
+                        let name = name_key(&key.name);
+                        // A name that was forgotten and used again stays the later transfer's.
+                        let later = keys.get(name.as_slice())?.is_some_and(|place| place.value() > (at, id));
+                        if !later {
+                            keys.insert(name.as_slice(), (at, id))?;
+                        }
                     }
                 }
             }

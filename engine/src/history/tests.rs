@@ -172,6 +172,11 @@ fn a_name_that_was_given_again_outlives_its_first_transfer() {
     history.put(&[settled(1)]).unwrap();
     history.put(std::slice::from_ref(&again)).unwrap();
     assert_eq!(history.prune(at(5), 100).unwrap(), 1);
+    assert_eq!(history.by_key("order 1").unwrap().as_ref(), Some(&again));
+    // A journal that still knows of the first.
+    history.put(&[settled(1)]).unwrap();
+    assert_eq!(history.by_key("order 1").unwrap().as_ref(), Some(&again));
+    assert_eq!(history.prune(at(5), 100).unwrap(), 1);
     assert_eq!(history.by_key("order 1").unwrap(), Some(again));
 }
 

@@ -1,6 +1,8 @@
 //! The engine against an embedded sandbox: what it refuses to start with, what it lands, how it drains.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 mod endpoints;
+mod history;
+mod idempotency;
 mod restart;
 mod start;
 mod transfers;
