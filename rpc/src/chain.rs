@@ -94,16 +94,18 @@ pub struct ProtocolConfig {
 }
 
 /// `gas_price`, yoctoNEAR per gas unit.
-#[derive(Deserialize)]
+#[derive(Deserialize, Debug)]
 pub(crate) struct GasPrice {
     #[serde(deserialize_with = "json::u128")]
     pub(crate) gas_price: u128,
 }
 
 /// `health` and other methods whose result carries nothing to read.
+#[derive(Debug)]
 pub(crate) struct Empty;
 
 /// `broadcast_tx_async`: the hash of what was sent.
+#[derive(Debug)]
 pub(crate) struct TxHash(pub(crate) String);
 
 impl Parse for GasPrice {

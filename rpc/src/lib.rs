@@ -52,6 +52,8 @@ mod tx;
 mod wire;
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod recordings;
 
 pub use chain::{Block, Chunk, ProtocolConfig, Status};

@@ -224,6 +224,11 @@ fn fates() -> Vec<(u32, Fate)> {
     ]
 }
 
+/// HTTP status and body of every recording.
+pub(crate) fn bodies() -> Vec<(u16, Vec<u8>)> {
+    recordings().into_values().map(|(_, recording)| (recording.http_status, recording.body())).collect()
+}
+
 /// The recordings by number.
 fn recordings() -> BTreeMap<u32, (String, Recording)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../testdata/neard");

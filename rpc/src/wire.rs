@@ -317,7 +317,7 @@ mod tests {
     fn a_pause_is_passed_on() {
         let pause = Some(Duration::from_secs(3));
         let failure =
-            |status| decode::<Empty>(&HttpAnswer { status, retry_after: pause, body: b"" }).err().expect("an error");
+            |status| decode::<Empty>(&HttpAnswer { status, retry_after: pause, body: b"" }).expect_err("an error");
         assert_eq!((failure(429).verdict, failure(429).retry_after), (Verdict::Throttled(pause), pause));
         assert_eq!((failure(503).verdict, failure(503).retry_after), (Verdict::Throttled(pause), pause));
         assert_eq!((failure(502).verdict, failure(502).retry_after), (Verdict::Failure, pause));
