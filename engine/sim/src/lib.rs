@@ -8,6 +8,8 @@ mod clients;
 mod disk;
 mod door;
 pub mod faults;
+#[cfg(feature = "mutants")]
+pub mod gate;
 mod node;
 pub mod promises;
 mod random;

@@ -29,6 +29,10 @@ struct Args {
     /// Go on after failures, and only count them.
     #[arg(long)]
     all: bool,
+    /// Live seeds with each known bug until it is caught; exits with 1 if one is not.
+    #[cfg(feature = "mutants")]
+    #[arg(long)]
+    mutants: bool,
 }
 
 /// What all seeds came to.
@@ -47,6 +51,10 @@ fn main() -> ExitCode {
     keyshard_sim::keep_panics();
     let args = Args::parse();
     let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into)).max(1);
+    #[cfg(feature = "mutants")]
+    if args.mutants {
+        return gate(args.start, jobs);
+    }
     let (next, stop) = (AtomicU64::new(args.start), AtomicBool::new(false));
     let end = args.start.saturating_add(args.seeds);
     let totals = Mutex::new(Totals { faults: vec![0; Fault::ALL.len()], ..Totals::default() });
@@ -131,4 +139,28 @@ fn tell(seed: u64) {
         least.lives,
         left.join(", ")
     );
+}
+
+/// Prints which seed catches each known bug.
+#[cfg(feature = "mutants")]
+fn gate(start: u64, jobs: usize) -> ExitCode {
+    use keyshard_sim::gate::{Caught, catch};
+    let mut all_caught = true;
+    println!("| known bug | caught by seed | must be within | breaks |");
+    println!("|---|---|---|---|");
+    for mutant in keyshard_shard::mutants::Mutant::ALL {
+        let Caught { within, by, .. } = catch(mutant, start, jobs);
+        let within = start.saturating_add(within);
+        match by.and_then(|outcome| outcome.broken.map(|broken| (outcome.seed, broken))) {
+            Some((seed, broken)) => {
+                let why: String = broken.why.chars().take(100).collect();
+                println!("| {mutant:?} | {seed} | {within} | {}: {why} |", broken.promise);
+            }
+            None => {
+                all_caught = false;
+                println!("| {mutant:?} | NOT CAUGHT | {within} | |");
+            }
+        }
+    }
+    if all_caught { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -283,6 +283,10 @@ impl Promises {
                     let why = format!("failed was told ({reason}), but it may be paid by {}", lives.join(", "));
                     self.breaks("P5", &[payment], why);
                 }
+                if reason.starts_with("On-chain failure") && !self.is_named(payment, chain) {
+                    let why = format!("failed was told ({reason}), but no failure on chain names it");
+                    self.breaks("P5", &[payment], why);
+                }
                 if !self.synced_failed.contains(&id) {
                     self.breaks("P1", &[payment], "failed was told before it was safe on the disk".into());
                 }
@@ -293,6 +297,26 @@ impl Promises {
             }
             News::Accepted | News::Signed { .. } | News::Reached { .. } | News::Delayed { .. } => {}
         }
+    }
+
+    /// Whether a final failure on chain is about this payment: its action, or the deposit for its receiver.
+    fn is_named(&self, payment: usize, chain: &Chain) -> bool {
+        let last_final = chain.final_block().height;
+        self.carriers.get(&payment).into_iter().flatten().any(|hash| {
+            let on_chain = chain.history().on_chain(hash);
+            let Some((on_chain, ran)) = on_chain.and_then(|it| Some((it, it.ran?))) else { return false };
+            let (Err(error), true) = (ran.result, ran.height <= last_final) else { return false };
+            let actions = on_chain.tx.transaction.actions();
+            let Some(index) = error.index else { return actions.iter().filter_map(paid_by).count() == 1 };
+            match actions.get(index as usize) {
+                Some(Action::FunctionCall(call)) if call.method_name == "storage_deposit" => {
+                    let args = String::from_utf8_lossy(&call.args);
+                    args.contains(&format!("\"{}\"", self.payments[payment].receiver))
+                }
+                Some(action) => paid_by(action).is_some_and(|args| payment_of(&args.memo) == Some(payment)),
+                None => false,
+            }
+        })
     }
 
     /// A new life begins and says what it still has open.
