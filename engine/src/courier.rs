@@ -368,7 +368,8 @@ fn reply(answer: Result<Answer<TxStatus>, Error>) -> Reply {
     }
 }
 
-fn refusal(reason: &InvalidTx) -> Refusal {
+/// Why a node refuses, in the shard's words.
+pub fn refusal(reason: &InvalidTx) -> Refusal {
     let text = || reason.to_string().into();
     match reason {
         InvalidTx::InvalidNonce { ak_nonce, .. } => Refusal::InvalidNonce { key_nonce: Some(*ak_nonce) },
@@ -414,7 +415,8 @@ fn tx_status(status: &TxStatus) -> Status {
     Status { level, execution, gas_burnt: outcome.gas_burnt_receipt }
 }
 
-fn failure(kind: &ActionErrorKind) -> Failure {
+/// Why a receipt failed, in the shard's words.
+pub fn failure(kind: &ActionErrorKind) -> Failure {
     match kind {
         ActionErrorKind::FunctionCall(FunctionCallError::Execution(text)) => Failure::Execution(text.as_str().into()),
         ActionErrorKind::FunctionCall(FunctionCallError::MethodNotFound) => Failure::MethodMissing,

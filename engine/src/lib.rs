@@ -46,6 +46,12 @@ pub use keyshard_rpc as rpc;
 pub use keyshard_shard::{IdempotencyKey, Level, StoragePolicy, Trust};
 pub use ring::Bell;
 
+/// What nodes say, in the shard's words: the simulator's nodes are understood by the same functions.
+#[doc(hidden)]
+pub mod words {
+    pub use crate::courier::{failure, refusal};
+}
+
 use backlog::Backlog;
 use board::Board;
 use checkpoints::Checkpoints;
