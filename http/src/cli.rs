@@ -5,10 +5,11 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use keyshard_sandbox::Sandbox;
 
 use crate::{
-    config::Config,
+    audit,
+    config::{Config, Offline},
     dev,
     env::Env,
-    log,
+    import, log,
     run::{Stop, run},
 };
 
@@ -33,6 +34,17 @@ enum Command {
     /// The service alone, configured by environment variables
     #[command(after_long_help = SERVE_HELP)]
     Serve,
+    /// Brings over the jobs of the Node service's jobs.jsonl; pays nothing
+    ///
+    /// What the chain proves to be paid goes into the history, so that GET /transfer/<id> knows it; everything else is
+    /// listed for a human. Stop the Node service first, and keep Keyshard stopped meanwhile. Can be repeated.
+    #[command(after_long_help = IMPORT_HELP)]
+    Import(Import),
+    /// Compares journal and history with the chain; changes nothing
+    ///
+    /// Every transaction that ever carried a transfer is asked about at FINAL. Needs the service to be stopped.
+    #[command(after_long_help = AUDIT_HELP)]
+    Audit(Audit),
     /// The sandbox alone: a NEAR node in memory that answers JSON-RPC
     #[command(name = "sandbox")]
     SandboxNode(SandboxNode),
@@ -45,6 +57,25 @@ struct Dev {
     port: Option<u16>,
     #[command(flatten)]
     chain: Chain,
+}
+
+#[derive(clap::Args)]
+struct Import {
+    /// The Node service's file, usually data/jobs.jsonl
+    file: PathBuf,
+    /// Find out and tell, change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Where the jobs that need a human are listed, one JSON object a line
+    #[arg(long, value_name = "FILE", default_value = "unresolved.jsonl")]
+    unresolved: PathBuf,
+}
+
+#[derive(clap::Args)]
+struct Audit {
+    /// Print the report as one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(clap::Args)]
@@ -87,6 +118,26 @@ impl Chain {
         }
     }
 }
+
+const IMPORT_HELP: &str = "\
+A job is proven by a transaction of MASTER_ACCOUNT to FT_CONTRACT, successful at FINAL, with an ft_transfer to its
+receiver, of its amount, with its memo, that proves no other job. What the file itself says (failed, queued, ..) proves
+nothing: the Node service failed jobs that were paid and paid queued ones again.
+
+Settings, from the environment and .env files as for serve: MASTER_ACCOUNT, FT_CONTRACT, NODE_URL or RPC_URLS (of archival
+nodes, if the jobs are older than a few days), RPC_TRUST, DATA_DIR. Keys are not needed.
+
+Exit code: 0 everything is resolved, 2 some jobs need a human, 1 it could not be done.";
+
+const AUDIT_HELP: &str = "\
+finalized must be exactly one success with that receiver, amount and memo; failed must be none; open ones may have landed
+already, once. Warns of keys whose nonce on chain is above all that was signed here: somebody else uses them.
+
+Settings, from the environment and .env files as for serve: MASTER_ACCOUNT, FT_CONTRACT, NODE_URL or RPC_URLS (of archival
+nodes, if transfers are older than a few days), RPC_TRUST, DATA_DIR. Keys are not needed.
+
+Exit code: 0 no difference, 1 there are differences, 2 no difference but not everything could be checked (the nodes do not
+remember it, or did not answer), 3 it could not be done.";
 
 const SERVE_HELP: &str = "\
 Environment variables, also from .env (NEAR_ENV=sandbox) or .env.testnet in the current directory; the environment wins.
@@ -138,21 +189,27 @@ Log:
   LOG_LEVEL                      trace, debug, info, warn, error, fatal, silent [info]
   NODE_ENV                       production: JSON lines";
 
+/// Exit code of an import that leaves something to a human.
+const NEEDS_A_HUMAN: u8 = 2;
+/// Exit code of an audit that could not be done.
+const AUDIT_FAILED: u8 = 3;
+
 /// Parses the arguments of this process and does what they say.
 pub fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
-        None => Cli::command().print_long_help().map_err(Failure::from),
-        Some(Command::Dev(dev)) => start_dev(&dev),
-        Some(Command::Serve) => serve(),
-        Some(Command::SandboxNode(node)) => sandbox(&node),
+    let done = |outcome: Result<(), Failure>| (outcome.map(|()| ExitCode::SUCCESS), ExitCode::FAILURE);
+    let (outcome, failure) = match Cli::parse().command {
+        None => done(Cli::command().print_long_help().map_err(Failure::from)),
+        Some(Command::Dev(dev)) => done(start_dev(&dev)),
+        Some(Command::Serve) => done(serve()),
+        Some(Command::SandboxNode(node)) => done(sandbox(&node)),
+        Some(Command::Import(import)) => (start_import(import), ExitCode::FAILURE),
+        // 1 says that there are differences.
+        Some(Command::Audit(audit)) => (start_audit(&audit), ExitCode::from(AUDIT_FAILED)),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(error.as_ref());
-            ExitCode::FAILURE
-        }
-    }
+    outcome.unwrap_or_else(|error| {
+        complain(error.as_ref());
+        failure
+    })
 }
 
 type Failure = Box<dyn std::error::Error>;
@@ -163,6 +220,21 @@ fn serve() -> Result<(), Failure> {
     let config = Config::from_env(&Env::with_file(&env::current_dir()?)?)?;
     runtime()?.block_on(run(config, |_| {}))?;
     Ok(())
+}
+
+fn start_import(import: Import) -> Result<ExitCode, Failure> {
+    let config = Offline::from_env(&Env::with_file(&env::current_dir()?)?)?;
+    let Import { file, dry_run, unresolved } = import;
+    let summary = runtime()?.block_on(import::import(config, &import::Options { file, dry_run, unresolved }))?;
+    say(&summary.to_string());
+    Ok(if summary.needs_a_human() { ExitCode::from(NEEDS_A_HUMAN) } else { ExitCode::SUCCESS })
+}
+
+fn start_audit(audit: &Audit) -> Result<ExitCode, Failure> {
+    let config = Offline::from_env(&Env::with_file(&env::current_dir()?)?)?;
+    let report = runtime()?.block_on(audit::audit(config))?;
+    say(&if audit.json { serde_json::to_string(&report)? } else { report.to_string() });
+    Ok(ExitCode::from(report.exit_code()))
 }
 
 fn start_dev(dev: &Dev) -> Result<(), Failure> {
@@ -249,8 +321,19 @@ mod tests {
         assert_eq!((node.chain.rpc_port, node.chain.keys, node.chain.block_ms), (3030, 12, 600));
         assert_eq!(node.write_credentials, Some("c.json".into()));
         assert!(matches!(parse("keyshard serve").unwrap().command, Some(Command::Serve)));
+        let line = "keyshard import data/jobs.jsonl --dry-run --unresolved u.jsonl";
+        let Some(Command::Import(import)) = parse(line).unwrap().command else { panic!("not import") };
+        assert!(import.dry_run && import.file == *"data/jobs.jsonl" && import.unresolved == *"u.jsonl");
+        let Some(Command::Audit(audit)) = parse("keyshard audit --json").unwrap().command else { panic!("not audit") };
+        assert!(audit.json);
         assert!(parse("keyshard").unwrap().command.is_none());
-        for bad in ["keyshard dev --port 70000", "keyshard dev --block-ms 0", "keyshard run", "keyshard serve x"] {
+        for bad in [
+            "keyshard dev --port 70000",
+            "keyshard dev --block-ms 0",
+            "keyshard run",
+            "keyshard serve x",
+            "keyshard import",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

@@ -1,7 +1,10 @@
 //! The HTTP front end and the `keyshard` command: the drop-in API of the Node.js service over the Keyshard engine.
 //!
 //! One thread, one listener, one runtime, one way into the engine: see [`server`]. A request goes through `router`,
-//! `send_ft` (body, [`validate`], engine, `outcome`) or `transfers` (everything that can be asked).
+//! `send_ft` (body, [`validate`], `idempotency`, engine, `outcome`) or `transfers` (everything that can be asked).
+//!
+//! While the service is stopped, `import` (of the Node service's jobs, read by `node_jobs`) and `audit` open its `data_dir`
+//! and hold it against the chain's `evidence`.
 #![forbid(unsafe_code)]
 
 pub mod cli;
@@ -15,13 +18,18 @@ pub mod run;
 pub mod server;
 pub mod validate;
 
+mod audit;
 mod body;
+mod data_dir;
 mod dev;
+mod evidence;
 mod files;
 mod idempotency;
+mod import;
 mod io;
 mod json;
 mod metrics;
+mod node_jobs;
 mod outcome;
 mod prefer;
 mod process;

@@ -180,7 +180,7 @@ impl Outcome<'_> {
                 status: "unknown",
                 batch_id: None,
                 submitted_at: None,
-                error: Some("settled, but too long ago to be remembered (SETTLED_KEPT)"),
+                error: Some("settled, but too long ago to be remembered (HISTORY_RETENTION)"),
             },
         };
         self.ids.iter().zip(self.jobs).map(entry).collect()

@@ -1,7 +1,9 @@
 //! What the tests share: a server on a free port, a client, and connections that speak byte by byte.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests; not every test uses each")]
 
+pub(crate) mod by_hand;
 pub(crate) mod chain;
+pub(crate) mod odd_node;
 pub(crate) mod program;
 pub(crate) mod serving;
 

@@ -85,6 +85,12 @@ impl Program {
         }
     }
 
+    /// Its exit code and its output, at its end.
+    pub(crate) fn end_with_output(mut self) -> (Option<i32>, String) {
+        let status = self.end();
+        (status.code(), self.output())
+    }
+
     pub(crate) fn output(&self) -> String {
         self.seen.join("\n")
     }
