@@ -141,9 +141,10 @@ impl History {
             {
                 let (mut records, mut ids) = (write.open_table(RECORDS)?, write.open_table(IDS)?);
                 let (mut hashes, mut keys) = (write.open_table(HASHES)?, write.open_table(KEYS)?);
-                // Sorted, so that neighbours in the tree are touched one after the other.
+                // Both sorted, so that neighbours in the trees are touched one after the other.
                 let new: BTreeMap<u128, &Settled> =
                     batch.iter().map(|settled| (settled.transfer.id.0, settled)).collect();
+                let mut names: BTreeMap<Vec<u8>, Place> = BTreeMap::new();
                 for (id, settled) in new {
                     if let Some(at) = ids.get(id)?.map(|at| at.value()) {
                         let before = records.get((at, id))?.map(|bytes| record::decode(bytes.value()));
@@ -161,12 +162,15 @@ impl History {
                         hashes.insert(key, at)?;
                     }
                     if let Some(key) = &settled.transfer.key {
-                        let name = name_key(&key.name);
-                        // A name that was forgotten and used again stays the later transfer's.
-                        let later = keys.get(name.as_slice())?.is_some_and(|place| place.value() > (at, id));
-                        if !later {
-                            keys.insert(name.as_slice(), (at, id))?;
-                        }
+                        let place = names.entry(name_key(&key.name)).or_insert((at, id));
+                        *place = (at, id).max(*place);
+                    }
+                }
+                for (name, place) in names {
+                    // A name that was forgotten and used again stays the later transfer's.
+                    let later = keys.get(name.as_slice())?.is_some_and(|known| known.value() > place);
+                    if !later {
+                        keys.insert(name.as_slice(), place)?;
                     }
                 }
             }

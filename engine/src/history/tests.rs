@@ -1,4 +1,6 @@
 //! What goes in comes out, by every way to it, until it is old; and nothing that is not ours gets in.
+mod kills;
+
 use std::path::PathBuf;
 
 use keyshard_shard::{BatchId, Carried, CryptoHash, IdempotencyKey, Instant, Transfer, TransferId};
