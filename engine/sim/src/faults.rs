@@ -159,6 +159,8 @@ pub struct Faults {
     randoms: Vec<Random>,
     /// Whether there are faults at all: in the end they stop.
     pub on: bool,
+    /// Whether a liar goes on lying when the other faults have stopped.
+    pub lies_stay: bool,
 }
 
 impl Faults {
@@ -175,13 +177,14 @@ impl Faults {
             })
             .collect();
         let randoms = (0..Fault::ALL.len() as u64).map(|stream| Random::new(seed, 1_000 + stream)).collect();
-        Self { rates, randoms, on: true }
+        Self { rates, randoms, on: true, lies_stay: false }
     }
 
     /// Whether it strikes now.
     pub fn strikes(&mut self, fault: Fault) -> bool {
         let index = fault as usize;
-        self.on && self.rates[index] > 0 && self.randoms[index].chance(self.rates[index])
+        let on = self.on || (self.lies_stay && fault == Fault::Lies);
+        on && self.rates[index] > 0 && self.randoms[index].chance(self.rates[index])
     }
 
     /// Whether it can strike in this life of the seed.

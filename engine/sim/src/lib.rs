@@ -16,6 +16,7 @@ mod random;
 mod service;
 pub mod shrink;
 pub mod story;
+pub mod tally;
 mod words;
 mod world;
 
@@ -24,6 +25,7 @@ use std::cell::RefCell;
 use faults::{Fault, Without};
 use promises::Broken;
 use story::Line;
+use tally::Tally;
 use world::World;
 
 /// How a seed is lived: what is left out, to find the shortest story of a failure.
@@ -66,6 +68,8 @@ pub struct Outcome {
     pub lives: u64,
     /// Seconds of the fake clock.
     pub seconds: u64,
+    /// What was met.
+    pub tally: Tally,
 }
 
 thread_local! {
@@ -88,6 +92,7 @@ pub fn live(seed: u64, options: &Options) -> Outcome {
             transactions: 0,
             lives: 0,
             seconds: 0,
+            tally: Tally::default(),
         }
     })
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use clap::Parser;
-use keyshard_sim::{Options, Outcome, faults::Fault, live, shrink::shrink};
+use keyshard_sim::{Options, Outcome, faults::Fault, live, shrink::shrink, tally::Tally};
 
 /// Lives seeds in a simulated world; exits with 1 and tells the story of the first that breaks a promise.
 #[derive(Parser)]
@@ -45,6 +45,7 @@ struct Totals {
     failed: Vec<Outcome>,
     slowest: Vec<(u128, u64)>,
     faults: Vec<u64>,
+    tally: Tally,
 }
 
 fn main() -> ExitCode {
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
                     totals.transactions += outcome.transactions as u64;
                     totals.lives += outcome.lives;
                     totals.seconds += outcome.seconds;
+                    totals.tally.add(&outcome.tally);
                     totals.slowest.push((began.elapsed().as_micros(), seed));
                     totals.slowest.sort_unstable_by(|a, b| b.cmp(a));
                     totals.slowest.truncate(3);
@@ -98,6 +100,9 @@ fn main() -> ExitCode {
         totals.seconds / 3_600,
         took.as_secs_f64()
     );
+    for (what, times) in totals.tally.iter() {
+        println!("  {times:>9} {what}");
+    }
     if args.all {
         println!("slowest seeds (us): {:?}", totals.slowest);
         let mut failed: Vec<&Outcome> = totals.failed.iter().collect();

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use keyshard_sandbox::chain::Chain;
-use keyshard_shard::{AccountId, CryptoHash, Level, News, Record, Transfer, TransferId};
+use keyshard_shard::{AccountId, Closed, CryptoHash, Level, News, Proof, Record, Transfer, TransferId};
 use near_crypto::PublicKey;
 use near_primitives::{action::Action, transaction::SignedTransaction};
 use serde::Deserialize;
+
+use crate::tally::Tally;
 
 /// A broken promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +93,10 @@ pub struct Promises {
     sent: BTreeMap<CryptoHash, Sent>,
     /// By payment: the transactions that left with it.
     carriers: HashMap<usize, Vec<CryptoHash>>,
+    closed: HashSet<CryptoHash>,
     broken: Option<Broken>,
+    /// What was met.
+    pub tally: Tally,
 }
 
 #[derive(Deserialize)]
@@ -144,7 +149,18 @@ impl Promises {
                     self.synced_signed.insert(hash);
                     self.one_set_a_nonce(&public_key, nonce, hash);
                 }
-                _ => {}
+                Ok(Record::Closed { hash, how, .. }) => {
+                    if self.closed.insert(hash) {
+                        self.tally.met(match how {
+                            Closed::Landed => "transactions paid",
+                            Closed::Failed { .. } => "transactions failed on chain",
+                            Closed::Dead(Proof::Overtaken { .. }) => "transactions proven dead: overtaken",
+                            Closed::Dead(Proof::Expired { .. }) => "transactions proven dead: expired",
+                        });
+                    }
+                }
+                Ok(Record::Begin { .. }) => self.tally.met("repetitions in the journal"),
+                Ok(Record::End | Record::Nonce { .. }) | Err(_) => {}
             }
         }
     }

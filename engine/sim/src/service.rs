@@ -136,6 +136,8 @@ pub(crate) struct Found {
     pub(crate) open: Vec<Transfer>,
     pub(crate) settled: Vec<RecoveredSettled>,
     pub(crate) transactions: usize,
+    /// Keys of open transactions that are not configured any more.
+    pub(crate) retired: usize,
     /// A torn tail was cut.
     pub(crate) cut: bool,
 }
@@ -156,10 +158,11 @@ impl Life {
         let cut = replay.cut.is_some();
         let records = replay.entries.into_iter().map(|entry| (entry.shard, entry.record)).collect();
         let mut recovered = recover(records).map_err(NoStart::Contradiction)?;
-        let found = Found {
+        let mut found = Found {
             open: recovered.transfers.iter().map(|open| open.transfer.clone()).collect(),
             settled: std::mem::take(&mut recovered.settled),
             transactions: recovered.attempts.len(),
+            retired: 0,
             cut,
         };
         let life = recovered.life + 1;
@@ -176,7 +179,7 @@ impl Life {
         let shard_of_key = |name: &str| names.iter().position(|other| **other == *name).map_or(0, |key| key % shards);
         let parts = recovered.split(shards, shard_of_key, |id| shard_of(id, shards));
         let drivers = parts.into_iter().zip(keys).enumerate().map(|(index, (recovered, mut keys))| {
-            retire_missing(&mut keys, &recovered);
+            found.retired += retire_missing(&mut keys, &recovered);
             let settings = settings(plan, network, index, life, genesis);
             let mut shard = Shard::new(settings, limits, keys);
             shard.take_over(now, recovered);
@@ -193,7 +196,7 @@ impl Life {
                 reached: 0,
             }
         });
-        let drivers = drivers.collect();
+        let drivers = drivers.collect::<Vec<_>>();
         Ok((Self { number, log, drivers, writing: None, segment, forgotten: 0 }, found))
     }
 
@@ -299,16 +302,18 @@ impl Life {
     }
 
     /// Deletes the segments before this one, the oldest first.
-    pub(crate) fn forget_before(disk: &FakeDisk, segment: u64) -> std::io::Result<()> {
+    pub(crate) fn forget_before(disk: &FakeDisk, segment: u64) -> std::io::Result<u64> {
+        let mut forgotten = 0;
         // Names sort as their numbers do.
         for name in disk.list()? {
             let number = name.strip_suffix(".log").and_then(|number| number.parse::<u64>().ok());
             if number.is_some_and(|number| number < segment) {
                 disk.remove(&name)?;
                 disk.sync_directory()?;
+                forgotten += 1;
             }
         }
-        Ok(())
+        Ok(forgotten)
     }
 
     /// What the shards say of themselves, for the story.
@@ -355,12 +360,14 @@ pub(crate) fn shard_of(id: TransferId, shards: usize) -> usize {
 }
 
 /// As the engine does: keys of open transactions that are no longer configured sign nothing new.
-fn retire_missing(keys: &mut Vec<AccessKey>, recovered: &Recovered) {
+fn retire_missing(keys: &mut Vec<AccessKey>, recovered: &Recovered) -> usize {
+    let configured = keys.len();
     for attempt in &recovered.attempts {
         if !keys.iter().any(|key| *key.public_key() == attempt.public_key) {
             keys.push(AccessKey::retired(attempt.public_key.clone()));
         }
     }
+    keys.len() - configured
 }
 
 fn settings(plan: &Plan, network: &Network, index: usize, life: u64, genesis: CryptoHash) -> Settings {

@@ -168,6 +168,8 @@ impl World {
         let span = random.among(2..=60) * SECOND;
         let requests = clients::draw(seed, span, options.requests, &mut faults, &mut promises);
         let plan = Plan::draw(&mut random, endpoints);
+        // Where two others agree, a liar need not stop for all to settle.
+        faults.lies_stay = endpoints > 2 && random.chance(500);
         let endpoint = |index: usize| Endpoint::new(index as u16, liar == Some(index as u64));
         let quiet_at = span + random.among(5..=60) * SECOND;
         let mut world = Self {
@@ -271,6 +273,7 @@ impl World {
             transactions: self.promises.transactions(),
             lives: self.lives,
             seconds: self.now / SECOND,
+            tally: self.promises.tally,
         }
     }
 
@@ -341,7 +344,8 @@ impl World {
             Event::Written { life } if self.life_is(life) => self.written(),
             Event::Forget { life, segment } if self.life_is(life) => {
                 self.history.sync();
-                let _ = Life::forget_before(&self.disk, segment);
+                let forgotten = Life::forget_before(&self.disk, segment).unwrap_or_default();
+                self.promises.tally.met_times("segments forgotten", forgotten);
                 self.story.note(|| format!("segments before {segment} are deleted"));
                 self.check_disk();
             }
@@ -391,6 +395,9 @@ impl World {
         let nanos = (EPOCH + self.now) * 1_000;
         let produced = self.network.produce(nanos, &mut self.faults);
         for what in produced.what {
+            if what.starts_with("REORG") {
+                self.promises.tally.met("reorganisations");
+            }
             self.story.note(|| what);
         }
         for tx in produced.astray {
@@ -491,8 +498,10 @@ impl World {
         }
         let mut said = self.endpoints[index].ask(&self.network, &question, &mut self.faults);
         if self.endpoints[index].is_liar && self.faults.strikes(Fault::Lies) {
+            self.promises.tally.met("lies");
             said = lie(&question, endpoint, &self.network, self.faults.random(Fault::Lies));
         } else if let Some(wrong) = self.wrongly(&question, endpoint) {
+            self.promises.tally.met("wrong refusals and statuses");
             // It may well have taken the transaction.
             if let (Said::Take, Question::Send { tx, .. }) = (&said, &question)
                 && self.random.chance(500)
@@ -670,6 +679,12 @@ impl World {
         if self.disk.is_dead() {
             return self.end(Fault::PowerFailure);
         }
+        let tally = &mut self.promises.tally;
+        tally.met_times("transfers taken over", found.open.len() as u64);
+        tally.met_times("transactions taken over", found.transactions as u64);
+        tally.met_times("torn tails cut", found.cut.into());
+        tally.met_times("keys retired with open transactions", found.retired as u64);
+        tally.met_times("transfers found settled in the journal", found.settled.len() as u64);
         self.story.note(|| {
             format!(
                 "life {} begins: {} transfers and {} transactions are open, cut {}, {:?}",
@@ -815,6 +830,11 @@ impl World {
         };
         self.story.note_of(&[payment], || format!("payment {payment} is told: {news:?}"));
         self.promises.told(payment, id, news, settled, &self.network.chain);
+        match news {
+            News::Finalized => self.promises.tally.met("payments told finalized"),
+            News::Failed { .. } => self.promises.tally.met("payments told failed"),
+            _ => {}
+        }
         if settled {
             return;
         }
@@ -903,6 +923,7 @@ impl World {
     /// The process ends. Another begins soon.
     fn end(&mut self, how: Fault) {
         self.story.note(|| format!("the process ends: {}", how.name()));
+        self.promises.tally.met("ends of processes");
         let is_power_failure = self.disk.is_dead()
             || how == Fault::PowerFailure
             || (self.faults.has(Fault::PowerFailure) && self.faults.random(Fault::PowerFailure).chance(200));
@@ -911,6 +932,7 @@ impl World {
         }
         self.see_synced();
         if is_power_failure {
+            self.promises.tally.met("power failures");
             let remains =
                 Remains { torn: self.faults.strikes(Fault::TornWrite), flipped: self.faults.strikes(Fault::BitFlip) };
             self.story.note(|| format!("the power is gone: {remains:?}"));
@@ -971,6 +993,8 @@ impl World {
             .collect();
         match self.door.submit(index, transfers) {
             Ok((ids, new)) => {
+                let joined = (ids.len() - new.len()) as u64;
+                self.promises.tally.met_times("transfers joined by their key", joined);
                 self.story.note_of(&payments, || {
                     format!("payments {payments:?} are submitted (try {tries}), {} are new", new.len())
                 });
@@ -989,10 +1013,12 @@ impl World {
                 self.answer_request(index);
             }
             Err(Refused::Full) => {
+                self.promises.tally.met("requests refused: full");
                 let pause = self.random.among(1..=5) * SECOND;
                 self.after(pause, Event::Client(index));
             }
             Err(Refused::Conflict) => {
+                self.promises.tally.met("requests refused: another body");
                 self.story.note_of(&payments, || format!("payments {payments:?} are refused: another body"));
                 for payment in &payments {
                     self.promises.refused(*payment);
