@@ -66,8 +66,8 @@ pub enum Input {
         /// Who told.
         endpoint: EndpointIndex,
     },
-    /// The chain's limits, when they were read again. The validity period is never believed to have become shorter: what
-    /// is taken to have expired too early could be paid twice.
+    /// The chain's limits, when they were read again. The validity period stays what it was: it is part of the genesis. One
+    /// believed too short could pay twice, one too long would keep the dead from being known to be dead.
     Limits(ChainLimits),
     /// Repeat everything that is open in the journal, so that older records are not needed any more.
     Checkpoint,

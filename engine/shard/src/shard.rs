@@ -210,7 +210,7 @@ impl Shard {
             Input::Reply { id, reply } => self.reply(now, id, reply),
             Input::Head { head, endpoint } => self.head_told(now, head, endpoint),
             Input::Limits(chain) => {
-                let validity_blocks = chain.validity_blocks.max(self.chain.validity_blocks);
+                let validity_blocks = self.chain.validity_blocks;
                 self.chain = ChainLimits { validity_blocks, ..chain };
             }
             Input::Checkpoint => self.checkpoint(),

@@ -1,7 +1,7 @@
 //! Several endpoints, one of which may be plain wrong: what cannot be taken back needs two that say the same.
 use std::time::Duration;
 
-use crate::common::{Bench, Sent, settings};
+use crate::common::{Bench, LIMITS, Sent, settings};
 use keyshard_shard::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -154,6 +154,22 @@ fn a_height_that_was_a_lie_need_not_be_reached() {
     fate_says(&mut bench, &sent, 0, 1_005, 1_006, Known::No);
     bench.pass(SECOND);
     assert_eq!(bench.signed_records(), 2);
+}
+
+#[test]
+fn the_validity_period_stays_what_it_was_at_the_start() {
+    for (validity_blocks, height, signed) in [(40, 1_099, 1), (u64::MAX, 1_101, 2)] {
+        let (mut bench, _, sent) = one();
+        bench.input(Input::Limits(ChainLimits { validity_blocks, ..LIMITS }));
+        bench.head(height);
+        for endpoint in [0, 1] {
+            bench.refuse(bench.last().id, Refusal::Expired);
+            bench.pass(2 * SECOND);
+            fate_says(&mut bench, &sent, endpoint, 1_000, height, Known::No);
+            bench.pass(SECOND);
+        }
+        assert_eq!(bench.signed_records(), signed);
+    }
 }
 
 #[test]
