@@ -72,11 +72,14 @@ mod tests {
         let code = CompilationError::CodeDoesNotExist { account_id: account_id.clone() };
         assert!(matches!(failed(FunctionCallError::CompilationError(code)), Failure::TokenMissing(_)));
         assert!(matches!(failure(&ActionErrorKind::AccountDoesNotExist { account_id }), Failure::TokenMissing(_)));
-        assert!(matches!(failure(&ActionErrorKind::TriesToStake {
-            account_id: crate::chain::account("nobody.near"),
-            stake: near_primitives::types::Balance::ZERO,
-            locked: near_primitives::types::Balance::ZERO,
-            balance: near_primitives::types::Balance::ZERO,
-        }), Failure::Other(_)));
+        assert!(matches!(
+            failure(&ActionErrorKind::TriesToStake {
+                account_id: crate::chain::account("nobody.near"),
+                stake: near_primitives::types::Balance::ZERO,
+                locked: near_primitives::types::Balance::ZERO,
+                balance: near_primitives::types::Balance::ZERO,
+            }),
+            Failure::Other(_)
+        ));
     }
 }

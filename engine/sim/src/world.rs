@@ -2,8 +2,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use keyshard_shard::{
-    AskId, CryptoHash, EndpointSet, Execution, Head, IdempotencyKey, Input, Instant, Level, News, Query, Refusal,
-    Reply, Status, Transfer, TransferId, Trust, mutants::Mutant,
+    AskId, ChainLimits, CryptoHash, EndpointSet, Execution, Head, IdempotencyKey, Input, Instant, Level, News, Query,
+    Refusal, Reply, Status, Transfer, TransferId, Trust, mutants::Mutant,
 };
 use near_primitives::transaction::SignedTransaction;
 
@@ -63,6 +63,12 @@ enum Event {
         heads: Vec<(Head, u16)>,
     },
     /// A shard looks for the final block.
+    /// The limits of the chain reach a shard: another epoch seems to have begun.
+    Limits {
+        life: u64,
+        shard: usize,
+        limits: ChainLimits,
+    },
     Look {
         life: u64,
         shard: usize,
@@ -145,6 +151,8 @@ pub(crate) struct World {
     lives_max: u64,
     /// The service's clock against the world's, in microseconds.
     skew: u64,
+    /// The last block that was looked at told of an epoch that is not.
+    in_wrong_epoch: bool,
     requests: Vec<Request>,
     events: BTreeMap<(u64, u64), Event>,
     event_number: u64,
@@ -190,6 +198,7 @@ impl World {
             lives: 0,
             lives_max: options.lives.min(LIVES_MAX),
             skew: 0,
+            in_wrong_epoch: false,
             requests,
             events: BTreeMap::new(),
             event_number: 0,
@@ -334,6 +343,10 @@ impl World {
                     self.give(shard, Input::Head { head, endpoint });
                 }
             }
+            Event::Limits { life, shard, limits } if self.life_is(life) => {
+                self.story.note(|| format!("shard {shard} is told {limits:?}"));
+                self.give(shard, Input::Limits(limits));
+            }
             Event::Look { life, shard, round } if self.life_is(life) => self.look(life, shard, round),
             Event::Run { life, shard } if self.life_is(life) => {
                 self.due[shard].0 = false;
@@ -351,6 +364,7 @@ impl World {
             }
             Event::SyncHistory { life } if self.life_is(life) => self.history.sync(),
             Event::Heads { .. }
+            | Event::Limits { .. }
             | Event::Look { .. }
             | Event::Run { .. }
             | Event::Wake { .. }
@@ -621,7 +635,33 @@ impl World {
         }
         let delay = self.latency(Fault::Reordered);
         self.after(delay, Event::Heads { life, shard, heads });
+        self.look_at_limits(life, shard, round);
         self.after(500 * MILLI, Event::Look { life, shard, round: round + 1 });
+    }
+
+    /// A liar that tells of another epoch makes the limits be read again, from any endpoint; and so does the next one that
+    /// tells of the right one.
+    fn look_at_limits(&mut self, life: u64, shard: usize, round: usize) {
+        let count = self.endpoints.len();
+        let told_by_liar = self.endpoints[round % count].is_liar && self.faults.strikes(Fault::Lies);
+        if told_by_liar == self.in_wrong_epoch {
+            return;
+        }
+        self.in_wrong_epoch = told_by_liar;
+        let index = self.random.below(count as u64) as usize;
+        let mut limits = self.network.limits();
+        if self.endpoints[index].is_liar && self.faults.strikes(Fault::Lies) {
+            let random = self.faults.random(Fault::Lies);
+            limits = ChainLimits {
+                max_actions: random.pick(&[0, 1, 100, usize::MAX]),
+                max_total_prepaid_gas: random.pick(&[0, 1_000_000_000_000, 300_000_000_000_000, u64::MAX]),
+                max_gas_burnt: random.pick(&[0, 1_000_000_000_000, 300_000_000_000_000, u64::MAX]),
+                max_transaction_size: random.pick(&[0, 1_000, 1_572_864, usize::MAX]),
+                validity_blocks: random.pick(&[0, 1, 100, 100_000, u64::MAX]),
+            };
+        }
+        let delay = self.latency(Fault::Reordered);
+        self.after(delay, Event::Limits { life, shard, limits });
     }
 
     fn final_block(&mut self, index: usize, height: Option<u64>) -> Option<(Head, u16)> {
