@@ -86,8 +86,10 @@ proptest! {
         }
         // The same as a number: only integers that JavaScript holds exactly.
         let body = format!(r#"{{"receiverId":"al.near","amount":{text}}}"#);
-        let number = serde_json::from_str::<serde_json::Number>(&text).ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
-        let exact = number.and_then(|_| amount_of(&text)).filter(|amount| *amount <= 1 << 53);
+        // White space around a number is JSON's, not the number's.
+        let bare = text.trim_matches([' ', '\t', '\n', '\r']);
+        let number = serde_json::from_str::<serde_json::Number>(bare).ok().filter(|_| bare.bytes().all(|b| b.is_ascii_digit()));
+        let exact = number.and_then(|_| amount_of(bare)).filter(|amount| *amount <= 1 << 53);
         let read = paid(read(body.as_bytes()));
         if !text.contains(['"', ',', '}']) {
             prop_assert_eq!(read, exact.map(|amount| vec![("al.near".to_owned(), amount)]));
@@ -137,7 +139,8 @@ proptest! {
             }
         }
         if let Ok(request) = read(&body) {
-            let value: Value = serde_json::from_slice(&body).unwrap();
+            // Half a surrogate or a number that is too large, where nobody reads: JavaScript takes both, this reader neither.
+            let Ok(value) = serde_json::from_slice::<Value>(&body) else { return Ok(()) };
             let elements = match &value["transfers"] {
                 Value::Array(elements) => elements.clone(),
                 _ => vec![value],
