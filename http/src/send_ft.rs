@@ -92,7 +92,6 @@ async fn read(service: &Service, request: Request<Incoming>) -> Result<validate:
         Err(why) => return Err(Box::new(unsupported(why))),
     };
     let name = idempotency::of_request(request.headers());
-    let name = name.map_err(|why| Box::new(closing(error(StatusCode::BAD_REQUEST, why))))?;
     let body = body::read(service, request.into_body()).await.map_err(|why| Box::new(no_body(service, why)))?;
     let account = &service.http().account;
     let read = match form {
@@ -108,8 +107,9 @@ async fn read(service: &Service, request: Request<Incoming>) -> Result<validate:
             Invalid::TooManyFields => error(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large: too many parameters"),
         })
     })?;
-    idempotency::name(&mut request.transfers, name.as_deref())
-        .map_err(|why| Box::new(error(StatusCode::BAD_REQUEST, &why)))?;
+    let bad = |why: &str| Box::new(error(StatusCode::BAD_REQUEST, why));
+    let name = name.map_err(bad)?;
+    idempotency::name(&mut request.transfers, name.as_deref()).map_err(|why| bad(&why))?;
     Ok(request)
 }
 

@@ -93,6 +93,7 @@ async fn what_cannot_exist_is_not_found_even_before_near_is_ready() {
             503,
             r#"{"error":"Service is starting, please retry later"}"#,
         ),
+        ("/transfer/key/order%201", 503, r#"{"error":"Service is starting, please retry later"}"#),
         (
             "/transfer/tx/8nSEn5Jd5HW2RhJUzEjXKVdLdJnbXyU5FTzcpLGCGcuW",
             503,

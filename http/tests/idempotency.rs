@@ -216,7 +216,7 @@ async fn bad_names_are_refused_before_anything_else() {
         // The Node service's checks come first.
         (
             json!({ "amount": "1" }),
-            &[("idempotency-key", "a")],
+            &[("idempotency-key", "")],
             "Either provide receiverId/amount for single transfer, or transfers array for batch transfer",
         ),
     ] {
