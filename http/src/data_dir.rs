@@ -7,7 +7,7 @@ use std::{
 
 use keyshard_engine::{
     history::History,
-    journal::{Disk, DiskFile, Entry, JournalError, Log, Options, RealDisk},
+    journal::{Disk, DiskFile, Entry, Log, Options, RealDisk},
 };
 use keyshard_shard::{CryptoHash, Record};
 
@@ -23,13 +23,8 @@ pub(crate) struct DataDir {
 impl DataDir {
     /// Locks it. Made if it is not there.
     pub(crate) fn lock(path: &Path) -> Result<Self, String> {
-        match RealDisk::lock(path) {
-            Ok(disk) => Ok(Self { disk: Arc::new(disk), path: path.into() }),
-            Err(error @ JournalError::Locked { .. }) => {
-                Err(format!("{error}. Stop the service first: this needs the directory to itself"))
-            }
-            Err(error) => Err(error.to_string()),
-        }
+        let disk = RealDisk::lock(path).map_err(|error| error.to_string())?;
+        Ok(Self { disk: Arc::new(disk), path: path.into() })
     }
 
     /// Everything that its journal still holds, in the order of the file. Nothing is changed: what a start would mend is

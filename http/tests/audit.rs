@@ -46,7 +46,7 @@ async fn clean_while_open_after_a_kill_and_when_all_has_settled() {
     // Everything but the one is told at `WAIT_UNTIL`, which is FINAL.
     let while_serving = stage.run(&["audit"]).end_with_output();
     assert_eq!(while_serving.0, Some(3), "{}", while_serving.1);
-    assert!(while_serving.1.contains("Stop the service first"), "{}", while_serving.1);
+    assert!(while_serving.1.contains("is in use by another process"), "{}", while_serving.1);
     let open = serving.send(&json!({ "receiverId": "user1.test.near", "amount": "1" }), &[ASYNC]).await;
     assert_eq!(open.status, 202, "{open:?}");
     serving.kill();

@@ -243,6 +243,8 @@ fn without_a_command_it_helps() {
         (&["--help"][..], "Commands:"),
         (&["serve", "--help"][..], "MASTER_ACCOUNT_PRIVATE_KEYS"),
         (&["dev", "--help"][..], "--receivers"),
+        (&["import", "--help"][..], "2 some jobs need a human"),
+        (&["audit", "--help"][..], "3 it could not be done"),
     ] {
         let mut program = Program::start(&directory, arguments, &[]);
         assert!(program.end().success());

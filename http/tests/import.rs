@@ -137,7 +137,7 @@ async fn what_is_proven_is_known_and_what_is_not_goes_to_a_human() {
     }
     let (code, output) = import(&stage, &[]);
     assert_eq!(code, Some(1), "{output}");
-    assert!(output.contains("Stop the service first"), "{output}");
+    assert!(output.contains("is in use by another process"), "{output}");
     let new = serving.send(&json!({ "receiverId": "user9.test.near", "amount": "1" }), &[]).await;
     assert_eq!(new.status, 200, "{new:?}");
     for (user, amount) in [(user1, 1), (user2, 2), ("user9.test.near", 1)] {
