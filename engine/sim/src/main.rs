@@ -29,10 +29,17 @@ struct Args {
     /// Go on after failures, and only count them.
     #[arg(long)]
     all: bool,
+    /// Tell the story of this seed, whether it breaks a promise or not.
+    #[arg(long)]
+    tell: Option<u64>,
     /// Live seeds with each known bug until it is caught; exits with 1 if one is not.
     #[cfg(feature = "mutants")]
     #[arg(long)]
     mutants: bool,
+    /// Give the service this known bug, e.g. `ResignOnExpired`.
+    #[cfg(feature = "mutants")]
+    #[arg(long)]
+    mutant: Option<String>,
 }
 
 /// What all seeds came to.
@@ -56,6 +63,15 @@ fn main() -> ExitCode {
     if args.mutants {
         return gate(args.start, jobs);
     }
+    #[cfg(feature = "mutants")]
+    let mutant = keyshard_shard::mutants::Mutant::ALL
+        .into_iter()
+        .find(|mutant| args.mutant.as_ref().is_some_and(|name| format!("{mutant:?}") == *name));
+    #[cfg(feature = "mutants")]
+    keyshard_shard::mutants::choose(mutant);
+    if let Some(seed) = args.tell {
+        return tell(seed);
+    }
     let (next, stop) = (AtomicU64::new(args.start), AtomicBool::new(false));
     let end = args.start.saturating_add(args.seeds);
     let totals = Mutex::new(Totals { faults: vec![0; Fault::ALL.len()], ..Totals::default() });
@@ -63,6 +79,8 @@ fn main() -> ExitCode {
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
+                #[cfg(feature = "mutants")]
+                keyshard_shard::mutants::choose(mutant);
                 while !stop.load(Ordering::Relaxed) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= end {
@@ -119,31 +137,36 @@ fn main() -> ExitCode {
             println!("no promise was broken");
             ExitCode::SUCCESS
         }
-        Some(failed) => {
-            tell(failed.seed);
-            ExitCode::FAILURE
-        }
+        Some(failed) => tell(failed.seed),
     }
 }
 
-/// Prints the shortest story of a seed that fails.
-fn tell(seed: u64) {
+/// Prints the shortest story of a seed that fails, or all of one that does not.
+fn tell(seed: u64) -> ExitCode {
     let (least, outcome) = shrink(seed, &Options::default());
     for line in &outcome.lines {
         println!("{:>10.3} s  {}", line.at as f64 / 1e6, line.what);
     }
-    if let Some(broken) = &outcome.broken {
-        println!("seed {seed} breaks {}: {}", broken.promise, broken.why);
-    }
+    let Some(broken) = &outcome.broken else {
+        println!("seed {seed} breaks no promise");
+        return ExitCode::SUCCESS;
+    };
+    println!("seed {seed} breaks {}: {}", broken.promise, broken.why);
     let left: Vec<&str> =
         Fault::ALL.iter().filter(|fault| !least.without.contains(**fault)).map(|fault| fault.name()).collect();
     println!(
-        "with at most {} requests, {} endpoints, {} lives, and of all faults only: {}",
-        least.requests,
-        least.endpoints,
-        least.lives,
+        "with {} requests, {} endpoints and {} lives, and of all faults only: {}",
+        some(least.requests as u64),
+        some(least.endpoints as u64),
+        some(least.lives),
         left.join(", ")
     );
+    ExitCode::FAILURE
+}
+
+/// A bound, if it is one.
+fn some(bound: u64) -> String {
+    if bound == u64::MAX { "any number of".into() } else { format!("at most {bound}") }
 }
 
 /// Prints which seed catches each known bug.

@@ -94,6 +94,8 @@ pub struct Promises {
     /// By payment: the transactions that left with it.
     carriers: HashMap<usize, Vec<CryptoHash>>,
     closed: HashSet<CryptoHash>,
+    /// By transaction: the ids of its transfers, in the order of its payments.
+    ids: HashMap<CryptoHash, Box<[TransferId]>>,
     broken: Option<Broken>,
     /// What was met.
     pub tally: Tally,
@@ -145,8 +147,9 @@ impl Promises {
                 Ok(Record::Failed { id, .. }) => {
                     self.synced_failed.insert(id);
                 }
-                Ok(Record::Signed { hash, public_key, nonce, .. }) => {
+                Ok(Record::Signed { hash, public_key, nonce, transfers, .. }) => {
                     self.synced_signed.insert(hash);
+                    self.ids.insert(hash, transfers);
                     self.one_set_a_nonce(&public_key, nonce, hash);
                 }
                 Ok(Record::Closed { hash, how, .. }) => {
@@ -186,12 +189,11 @@ impl Promises {
             return;
         }
         let actions = tx.transaction.actions();
-        let payments: Vec<usize> =
-            actions.iter().filter_map(paid_by).filter_map(|args| payment_of(&args.memo)).collect();
+        let payments = paid_by(tx);
         if !self.synced_signed.contains(&hash) {
             self.breaks("P2", &payments, format!("{hash} left before its record was safe on the disk"));
         }
-        let transfers = actions.iter().filter_map(paid_by).count();
+        let transfers = actions.iter().filter_map(transfer_of).count();
         if transfers > bounds.max_batch || actions.len() > bounds.max_actions {
             self.breaks("P8", &payments, format!("{hash} carries {transfers} transfers in {} actions", actions.len()));
         }
@@ -199,24 +201,30 @@ impl Promises {
         let nonce = tx.transaction.nonce().nonce();
         for payment in &payments {
             for earlier in self.carriers.get(payment).cloned().unwrap_or_default() {
-                match self.fate(&earlier, chain) {
-                    Fate::Over => {}
-                    Fate::Paid => {
-                        let why = format!("{hash} carries a payment that {earlier} has made");
-                        self.breaks("P4", &[*payment], why);
-                    }
-                    Fate::Open => {
-                        let why =
-                            format!("{hash} carries a payment while {earlier}, which carries it too, may still run");
-                        self.breaks("P4", &[*payment], why);
-                    }
+                let fate = self.fate(&earlier, chain);
+                if fate == Fate::Over {
+                    continue;
                 }
+                let what = if fate == Fate::Paid { "has made" } else { "may still make" };
+                let why = format!("{hash} carries a payment that {earlier} {what}");
+                // Two ids for one payment: its key did not lead to the first.
+                let same =
+                    |one: Option<TransferId>, other: Option<TransferId>| one.zip(other).is_none_or(|(a, b)| a == b);
+                let is_same = same(self.id_in(&hash, &payments, *payment), self.id_in(&earlier, &[], *payment));
+                self.breaks(if is_same { "P4" } else { "P6" }, &[*payment], why);
             }
             self.carriers.entry(*payment).or_default().push(hash);
         }
         let reference = *tx.transaction.block_hash();
         self.sent.insert(hash, Sent { key: key.clone(), nonce, reference, payments });
         self.one_set_a_nonce(&key.to_string(), nonce, hash);
+    }
+
+    /// The id under which a transaction carries a payment.
+    fn id_in(&self, hash: &CryptoHash, payments: &[usize], payment: usize) -> Option<TransferId> {
+        let payments = self.sent.get(hash).map_or(payments, |sent| &sent.payments);
+        let position = payments.iter().position(|it| *it == payment)?;
+        self.ids.get(hash)?.get(position).copied()
     }
 
     /// What can still come of a transaction.
@@ -323,13 +331,13 @@ impl Promises {
             let Some((on_chain, ran)) = on_chain.and_then(|it| Some((it, it.ran?))) else { return false };
             let (Err(error), true) = (ran.result, ran.height <= last_final) else { return false };
             let actions = on_chain.tx.transaction.actions();
-            let Some(index) = error.index else { return actions.iter().filter_map(paid_by).count() == 1 };
+            let Some(index) = error.index else { return actions.iter().filter_map(transfer_of).count() == 1 };
             match actions.get(index as usize) {
                 Some(Action::FunctionCall(call)) if call.method_name == "storage_deposit" => {
                     let args = String::from_utf8_lossy(&call.args);
                     args.contains(&format!("\"{}\"", self.payments[payment].receiver))
                 }
-                Some(action) => paid_by(action).is_some_and(|args| payment_of(&args.memo) == Some(payment)),
+                Some(action) => transfer_of(action).is_some_and(|args| payment_of(&args.memo) == Some(payment)),
                 None => false,
             }
         })
@@ -375,7 +383,7 @@ impl Promises {
             if !on_chain.ran.is_some_and(|ran| ran.result.is_ok() && ran.height <= last_final) {
                 continue;
             }
-            for args in on_chain.tx.transaction.actions().iter().filter_map(paid_by) {
+            for args in on_chain.tx.transaction.actions().iter().filter_map(transfer_of) {
                 let wanted = payment_of(&args.memo).filter(|payment| {
                     self.payments.get(*payment).is_some_and(|payment| {
                         payment.receiver == args.receiver_id && payment.amount.to_string() == args.amount
@@ -432,8 +440,13 @@ impl Promises {
     }
 }
 
+/// The payments that a transaction carries.
+pub fn paid_by(tx: &SignedTransaction) -> Vec<usize> {
+    tx.transaction.actions().iter().filter_map(transfer_of).filter_map(|args| payment_of(&args.memo)).collect()
+}
+
 /// The arguments, if an action is an `ft_transfer`.
-fn paid_by(action: &Action) -> Option<TransferArgs> {
+fn transfer_of(action: &Action) -> Option<TransferArgs> {
     match action {
         Action::FunctionCall(call) if call.method_name == "ft_transfer" => serde_json::from_slice(&call.args).ok(),
         _ => None,

@@ -4,7 +4,9 @@ use crate::{Options, Outcome, faults::Fault, live};
 /// Lives a failing seed again and again with less, and returns the least that still breaks the same promise.
 pub fn shrink(seed: u64, options: &Options) -> (Options, Outcome) {
     let first = live(seed, options);
-    let Some(promise) = first.broken.as_ref().map(|broken| broken.promise) else { return (*options, first) };
+    let Some(promise) = first.broken.as_ref().map(|broken| broken.promise) else {
+        return (*options, live(seed, &Options { story: true, ..*options }));
+    };
     let mut least = *options;
     let mut outcome = first;
     let mut keep = |candidate: Options, least: &mut Options| {

@@ -1,5 +1,9 @@
 //! The world of one seed: everything that happens, in the order of a fake clock, on one thread.
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use keyshard_shard::{
     AskId, ChainLimits, CryptoHash, EndpointSet, Execution, Head, IdempotencyKey, Input, Instant, Level, News, Query,
@@ -15,10 +19,10 @@ use crate::{
     door::{Door, History, Refused},
     faults::{Fault, Faults},
     node::{Endpoint, Mode, Question, Said, lie, wrong_refusal},
-    promises::{Promises, memo, payment_of},
+    promises::{Promises, memo, paid_by, payment_of},
     random::Random,
     service::{Effect, Life, NoStart, Plan, head_of, shard_of},
-    story::{Story, short},
+    story::{self, Story, short},
 };
 
 /// Microseconds.
@@ -136,6 +140,8 @@ pub(crate) struct World {
     network: Network,
     endpoints: Vec<Endpoint>,
     held: Vec<Held>,
+    /// For the story: the payments that a question is about.
+    asked: HashMap<(u64, usize, AskId), Vec<usize>>,
     /// Every transaction whose bytes have left: any of them may still be in somebody's pool.
     left: BTreeMap<CryptoHash, Arc<SignedTransaction>>,
     disk: FakeDisk,
@@ -187,6 +193,7 @@ impl World {
             network,
             endpoints: (0..endpoints).map(endpoint).collect(),
             held: Vec::new(),
+            asked: HashMap::new(),
             left: BTreeMap::new(),
             disk: FakeDisk::new(Random::new(seed, 4)),
             history: History::default(),
@@ -272,7 +279,8 @@ impl World {
             }
         }
         let broken = self.promises.broken().cloned();
-        let lines = broken.as_ref().map(|broken| self.story.about(&broken.payments)).unwrap_or_default();
+        let payments = broken.as_ref().map(|broken| broken.payments.clone()).unwrap_or_default();
+        let lines = self.story.about(&payments);
         Outcome {
             seed,
             broken,
@@ -334,7 +342,10 @@ impl World {
             Event::Arrive { asker, question, endpoint } => self.arrive(asker, question, endpoint),
             Event::Answer { asker, reply } => {
                 if self.life_is(asker.life) {
-                    self.story.note(|| format!("shard {} gets the answer to {}: {reply:?}", asker.shard, asker.id));
+                    let payments = self.asked.get(&(asker.life, asker.shard, asker.id)).cloned().unwrap_or_default();
+                    self.story.note_of(&payments, || {
+                        format!("shard {} is told ({}): {}", asker.shard, asker.id, story::answer(&reply))
+                    });
                     self.give(asker.shard, Input::Reply { id: asker.id, reply });
                 }
             }
@@ -831,14 +842,29 @@ impl World {
                 let Ok(tx) = borsh::from_slice::<SignedTransaction>(&bytes) else {
                     return self.promises.breaks("P2", &[], "bytes that are no transaction left".into());
                 };
-                self.story.note(|| {
+                let payments = paid_by(&tx);
+                self.story.note_of(&payments, || {
                     let (hash, nonce) = (short(&tx.get_hash()), tx.transaction.nonce().nonce());
-                    format!("shard {shard} sends {hash}, nonce {nonce} of {} ({id})", tx.transaction.public_key())
+                    let key: String = tx.transaction.public_key().to_string().chars().take(12).collect();
+                    let avoiding = story::avoiding(avoid.bits());
+                    format!("shard {shard} sends {hash} ({id}), nonce {nonce} of {key}, with {payments:?}{avoiding}")
                 });
+                self.note_asked(asker(id), payments);
                 self.ask(asker(id), Question::Send { tx: Arc::new(tx), wait }, avoid);
             }
             Effect::Query { id, query } => {
-                self.story.note(|| format!("shard {shard} asks {query:?} ({id})"));
+                let payments = match &query {
+                    Query::Status { hash, .. } | Query::Fate { hash, .. } => {
+                        self.left.get(hash).map(|tx| paid_by(tx)).unwrap_or_default()
+                    }
+                    Query::Registration { account } => {
+                        let all = self.promises.payments.iter().enumerate();
+                        all.filter(|(_, it)| it.receiver == *account).map(|(payment, _)| payment).collect()
+                    }
+                    Query::TokenBalance => Vec::new(),
+                };
+                self.story.note_of(&payments, || format!("shard {shard} asks ({id}) {}", story::question(&query)));
+                self.note_asked(asker(id), payments);
                 match query {
                     Query::Status { hash, wait, avoid } => {
                         self.ask(asker(id), Question::Status { hash, wait }, avoid);
@@ -864,11 +890,17 @@ impl World {
         }
     }
 
+    fn note_asked(&mut self, asker: Asker, payments: Vec<usize>) {
+        if self.story.is_wanted() {
+            self.asked.insert((asker.life, asker.shard, asker.id), payments);
+        }
+    }
+
     fn tell(&mut self, id: TransferId, news: &News) {
         let Some((payment, settled)) = self.door.job(id).map(|job| (job.payment, job.settled_here)) else {
             return self.promises.breaks("P7", &[], format!("news of a transfer that nobody knows: {news:?}"));
         };
-        self.story.note_of(&[payment], || format!("payment {payment} is told: {news:?}"));
+        self.story.note_of(&[payment], || format!("payment {payment}: {}", story::news(news)));
         self.promises.told(payment, id, news, settled, &self.network.chain);
         match news {
             News::Finalized => self.promises.tally.met("payments told finalized"),

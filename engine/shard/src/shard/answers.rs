@@ -86,6 +86,7 @@ impl Shard {
             self.refused(now, id);
         }
         if asked != Ask::Send && is_lost && Mutant::FailedOnQueryError.is_chosen() {
+            self.recovering.remove(&id);
             let attempt = self.close(now, id, Closed::Dead(Proof::Expired { final_height: 0 }));
             return attempt.transfers.iter().for_each(|open| self.fail(now, open, "no answer".into()));
         }
