@@ -148,6 +148,15 @@ impl Proxy {
         self.shared.state.lock().unwrap().counts.get(method).cloned().unwrap_or_default()
     }
 
+    /// Everything that was done to anybody.
+    pub(crate) fn faults(&self) -> usize {
+        let state = self.shared.state.lock().unwrap();
+        let of = |counts: &Counts| {
+            counts.swallowed.values().sum::<usize>() + counts.lost_requests + counts.throttled + counts.delayed
+        };
+        state.counts.values().map(of).sum()
+    }
+
     /// Resets every connection and refuses new ones, or takes them again; returns once that is so.
     pub(crate) async fn set_open(&mut self, open: bool) {
         self.open.send_replace(open);

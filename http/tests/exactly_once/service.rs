@@ -21,8 +21,26 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts it in an empty directory with no environment but this; returns once it accepts transfers.
+    /// Starts it in this directory with no environment but this; returns once it accepts transfers.
     pub(crate) fn start(directory: &Path, environment: &[(String, String)]) -> Self {
+        let (mut service, lines) = Self::launch(directory, environment);
+        let deadline = Instant::now() + START;
+        let line_with = |text: &str| loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line: String = lines.recv_timeout(left).unwrap_or_else(|_| panic!("it does not say {text:?}"));
+            if line.contains(text) {
+                return line;
+            }
+        };
+        let line = line_with("HTTP server listening");
+        let address = line.rsplit_once("address=").unwrap_or_else(|| panic!("no address in {line}")).1;
+        service.base = format!("http://{}", address.trim());
+        line_with("Server ready to accept requests");
+        service
+    }
+
+    /// Starts it and waits for nothing. Returned is what it says, too.
+    pub(crate) fn launch(directory: &Path, environment: &[(String, String)]) -> (Self, mpsc::Receiver<String>) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_keyshard"))
             .arg("serve")
             .current_dir(directory)
@@ -39,20 +57,7 @@ impl Service {
             follow(child.stdout.take().unwrap(), &log, sender.clone()),
             follow(child.stderr.take().unwrap(), &log, sender),
         ];
-        let mut service = Self { child, log, readers, base: String::new() };
-        let deadline = Instant::now() + START;
-        let line_with = |text: &str| loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line: String = lines.recv_timeout(left).unwrap_or_else(|_| panic!("it does not say {text:?}"));
-            if line.contains(text) {
-                return line;
-            }
-        };
-        let line = line_with("HTTP server listening");
-        let address = line.rsplit_once("address=").unwrap_or_else(|| panic!("no address in {line}")).1;
-        service.base = format!("http://{}", address.trim());
-        line_with("Server ready to accept requests");
-        service
+        (Self { child, log, readers, base: String::new() }, lines)
     }
 
     /// As `http://127.0.0.1:3000`.

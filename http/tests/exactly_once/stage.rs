@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 use crate::{
     audit::{Auditor, Claim, Report, Told, Transfer},
     load::{self, Outcome, Sent},
-    proxy::Proxy,
+    proxy::{Faults, Proxy},
     random::Random,
     service::Service,
 };
@@ -90,11 +90,23 @@ impl Stage {
         }
     }
 
-    /// Kills the service, which gets no chance to do anything, and starts it again where it was.
-    pub(crate) fn kill_and_restart(&mut self) {
-        self.service.kill();
+    /// What its proxy does from now on.
+    pub(crate) fn set_faults(&self, faults: Faults) {
+        self.proxy.as_ref().unwrap().set(faults);
+    }
+
+    /// Starts the service again where it was killed.
+    pub(crate) fn restart(&mut self) {
         let (directory, environment) = (&self.directory, &self.environment);
         self.service = tokio::task::block_in_place(|| Service::start(directory, environment));
+    }
+
+    /// Starts it where it was killed, and kills it after this time, wherever it is then.
+    pub(crate) async fn start_and_kill(&mut self, after: Duration) {
+        self.service = Service::launch(&self.directory, &self.environment).0;
+        tokio::time::sleep(after).await;
+        self.service.kill();
+        self.service.assert_no_panic();
     }
 
     /// Returns when the service has nothing open any more.
