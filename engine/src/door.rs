@@ -51,7 +51,7 @@ impl NewTransfer {
 
 /// Settled transfers that may wait for the history. Far more than gather between two of its commits; reached, the disk is
 /// too slow.
-const UNSAVED_MAX: usize = 200_000;
+pub(crate) const UNSAVED_MAX: usize = 100_000;
 
 /// Why a door refuses. Nothing of the request was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -263,7 +263,7 @@ impl Waiting {
     }
 
     /// Of a request that nobody waits for.
-    #[cfg(test)]
+    #[cfg(all(test, not(feature = "loom")))]
     pub(crate) fn nobody() -> Arc<Self> {
         Arc::new(Self::new(1))
     }
@@ -288,5 +288,41 @@ impl Waiting {
         if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.waker.wake();
         }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests {
+    use std::slice;
+
+    use keyshard_shard::{CryptoHash, Level, Recovered};
+
+    use super::*;
+    use crate::{clock::Clock, history::History};
+
+    #[test]
+    fn a_history_that_falls_behind_closes_the_doors_until_it_has_caught_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let history = History::open(directory.path(), CryptoHash::default()).unwrap();
+        // Nobody saves here.
+        let shared = Shared::new(Level::Final, 10, Clock::new(), history, 1, &Recovered::default());
+        let shared = Arc::new(shared);
+        let mut mesh = ring::mesh(1, 1);
+        let mut door = Door::new(shared.clone(), mesh.producers.remove(0), vec![1], vec![Bell::default()]);
+        let key = Some(IdempotencyKey { name: "a".into(), of: 1 });
+        let new = NewTransfer { receiver: "user.near".parse().unwrap(), amount: 1, memo: None, key };
+        let known = door.submit(vec![new.clone()]).unwrap().ids().to_vec();
+        shared.unsaved.push(&vec![TransferId(0); UNSAVED_MAX]);
+        let other = NewTransfer { key: None, ..new.clone() };
+        assert!(door.submit(vec![other.clone()]).is_ok(), "it may be that far behind");
+        shared.unsaved.push(slice::from_ref(&TransferId(0)));
+        let refused = door.submit(vec![other.clone()]).err();
+        assert_eq!(refused, Some(Refused::Full { pending: UNSAVED_MAX + 3, requested: 1, limit: 10 }));
+        assert_eq!(shared.backlog.open(), 2, "what is refused is not counted");
+        let joined = door.submit(vec![new]).unwrap();
+        assert_eq!((joined.ids(), joined.replayed()), (&known[..], true), "to join takes no room");
+        shared.unsaved.saved(1);
+        assert!(door.submit(vec![other]).is_ok());
     }
 }

@@ -32,7 +32,7 @@ pub struct Batching {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     /// A stable word: `not-enough-tokens`, `not-enough-near`, `token-unavailable`, `no-final-block`, `key-refused`,
-    /// `recovering`.
+    /// `recovering`, `history-behind`.
     pub name: &'static str,
     /// For a person: what it is and what to do.
     pub detail: String,

@@ -57,6 +57,7 @@ use board::Board;
 use checkpoints::Checkpoints;
 use clock::Clock;
 use courier::Courier;
+use door::UNSAVED_MAX;
 use health::Report;
 use history::{History, HistoryError, Keeper};
 use journal::Journal;
@@ -318,7 +319,16 @@ impl Engine {
 
     /// What hinders the engine now, if anything, and how its endpoints are.
     pub fn health(&self) -> Health {
-        health::health(&self.0.reports)
+        let mut health = health::health(&self.0.reports);
+        let unsaved = self.0.shared.unsaved.len();
+        if unsaved > UNSAVED_MAX {
+            let detail = format!(
+                "{unsaved} settled transfers wait to be saved in the history: nothing new is accepted until the disk has \
+                 caught up"
+            );
+            health.conditions.push(Condition { name: "history-behind", detail });
+        }
+        health
     }
 
     /// Refuses new transfers from now on and waits until everything accepted has settled, or until `limit` is over.

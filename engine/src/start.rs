@@ -84,7 +84,15 @@ pub(crate) fn open_history(
     recovered: &mut Recovered,
     genesis: CryptoHash,
 ) -> Result<History, StartError> {
-    let history = History::open(&config.data_dir.join("history"), genesis)?;
+    let directory = config.data_dir.join("history");
+    if recovered.life > 0 && !History::is_there(&directory) {
+        tracing::warn!(
+            "there is a journal and no history in {}: of what settled before, only what the journal still holds is known, \
+             and older idempotency keys are taken for new ones",
+            directory.display()
+        );
+    }
+    let history = History::open(&directory, genesis)?;
     // What the history has forgotten for its age is not to come back.
     let oldest = Clock::new().now().as_micros().saturating_sub(config.history_retention.as_micros() as u64);
     recovered.settled.retain(|settled| settled.settled_at.as_micros() >= oldest);

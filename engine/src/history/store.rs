@@ -49,6 +49,11 @@ pub struct History {
 }
 
 impl History {
+    /// Whether there is a history in this directory.
+    pub fn is_there(directory: &Path) -> bool {
+        directory.join(FILE).exists()
+    }
+
     /// Opens the history in this directory, which is made if it is not there. `genesis` names the chain: a history is of one
     /// chain only. Blocks; a store that cannot be trusted is not touched.
     pub fn open(directory: &Path, genesis: CryptoHash) -> Result<Self, HistoryError> {
@@ -225,7 +230,7 @@ impl History {
     }
 
     /// Whether any name was ever stored.
-    #[cfg(test)]
+    #[cfg(all(test, not(feature = "loom")))]
     pub(super) fn is_keyed(&self) -> bool {
         self.keyed.load(Ordering::Acquire)
     }

@@ -30,21 +30,21 @@ struct Way {
 /// What is replaced in answers, by something of the same length, while it is `on`.
 struct Lie {
     truth: &'static str,
-    lie: &'static str,
+    instead: &'static str,
     on: AtomicBool,
     told: AtomicUsize,
 }
 
 impl Lie {
     fn tell(&self, bytes: &mut [u8]) {
-        assert_eq!(self.truth.len(), self.lie.len());
+        assert_eq!(self.truth.len(), self.instead.len());
         if !self.on.load(Ordering::SeqCst) {
             return;
         }
         for at in 0..bytes.len().saturating_sub(self.truth.len() - 1) {
             let place = &mut bytes[at..at + self.truth.len()];
             if place == self.truth.as_bytes() {
-                place.copy_from_slice(self.lie.as_bytes());
+                place.copy_from_slice(self.instead.as_bytes());
                 self.told.fetch_add(1, Ordering::SeqCst);
             }
         }
@@ -56,7 +56,7 @@ async fn way(node: &Node, truth: &'static str, lie: &'static str) -> Way {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let target = node.rpc_url().trim_start_matches("http://").trim_end_matches('/').to_owned();
     let (open, is_open) = watch::channel(true);
-    let lie = Arc::new(Lie { truth, lie, on: AtomicBool::new(false), told: AtomicUsize::new(0) });
+    let lie = Arc::new(Lie { truth, instead: lie, on: AtomicBool::new(false), told: AtomicUsize::new(0) });
     let liar = lie.clone();
     tokio::spawn(async move {
         loop {
