@@ -7,7 +7,11 @@ use keyshard_sandbox::{
 };
 use keyshard_shard::{AccountId, ChainLimits};
 use near_crypto::SecretKey;
-use near_primitives::transaction::SignedTransaction;
+use near_primitives::{
+    account::{AccessKey, AccessKeyPermission},
+    action::{Action, AddKeyAction, DeleteKeyAction},
+    transaction::{SignedTransaction, Transaction, TransactionV0},
+};
 
 use crate::{
     faults::{Fault, Faults},
@@ -20,7 +24,7 @@ pub(crate) const ACCOUNT: &str = "test.near";
 pub(crate) const TOKEN: &str = "ft.test.near";
 /// Accounts that are registered in the beginning, `user1.test.near` and on.
 pub(crate) const REGISTERED: usize = 6;
-/// Access keys of the paying account that may be configured.
+/// Access keys of the paying account that may be configured. One more is its owner's.
 pub(crate) const KEYS: usize = 4;
 
 /// What the paying account holds unless it is short of it.
@@ -42,6 +46,8 @@ pub(crate) struct Network {
     /// Blocks until something is put right again.
     mending: Vec<(u64, Patch)>,
     usual_amount: u128,
+    /// A key that was deleted, and the height at which it is added again.
+    gone: Option<(usize, u64)>,
 }
 
 /// What a new block brings besides itself.
@@ -57,7 +63,7 @@ impl Network {
     pub(crate) fn new(seed: u64, now_nanos: u64) -> Self {
         let mut random = Random::new(seed, 2);
         let config = Config {
-            keys: KEYS,
+            keys: KEYS + 1,
             receivers: REGISTERED,
             unlimited: random.chance(500),
             transaction_validity_period: random.pick(&[20, 35, 60, 100]),
@@ -81,6 +87,7 @@ impl Network {
             expensive: 0,
             mending: Vec::new(),
             usual_amount,
+            gone: None,
         }
     }
 
@@ -147,6 +154,7 @@ impl Network {
         if !faults.on {
             self.turning = None;
         }
+        self.keys_come_and_go(faults, produced);
         let mut due = Vec::new();
         self.mending.retain(|(at, patch)| {
             // What is put right on a branch that is given up would be undone.
@@ -165,7 +173,7 @@ impl Network {
             return;
         }
         // Checked once in ten blocks, so that a spell has room to pass.
-        if height % 10 != 0 {
+        if !height.is_multiple_of(10) {
             return;
         }
         if faults.strikes(Fault::Congested) {
@@ -198,6 +206,47 @@ impl Network {
             self.mending.push((height + blocks, with(self.usual_amount)));
             produced.what.push(format!("hardly any NEAR is left for {blocks} blocks"));
         }
+    }
+
+    /// The owner deletes a key, and adds it again. Both are transactions, which a reorganisation may undo.
+    fn keys_come_and_go(&mut self, faults: &mut Faults, produced: &mut Produced) {
+        let height = self.chain.head().height;
+        if let Some((key, until)) = self.gone {
+            let public_key = secret(key).public_key();
+            let is_there = self.chain.access_key(&self.account, &public_key).is_some();
+            if height < until && faults.on {
+                return;
+            }
+            if !is_there {
+                let access_key = AccessKey { nonce: 0, permission: AccessKeyPermission::FullAccess };
+                self.own(Action::AddKey(Box::new(AddKeyAction { public_key, access_key })));
+            } else if height > until + 5 {
+                self.gone = None;
+            }
+        } else if height.is_multiple_of(10) && faults.strikes(Fault::KeyGone) {
+            let random = faults.random(Fault::KeyGone);
+            let (key, blocks) = (random.below(KEYS as u64) as usize, random.among(5..=60));
+            self.own(Action::DeleteKey(Box::new(DeleteKeyAction { public_key: secret(key).public_key() })));
+            self.gone = Some((key, height + blocks));
+            produced.what.push(format!("key {key} is deleted for {blocks} blocks"));
+        }
+    }
+
+    /// The owner of the account does something with a key of their own.
+    fn own(&mut self, action: Action) {
+        let secret = secret(KEYS);
+        let public_key = secret.public_key();
+        let nonce = self.chain.access_key(&self.account, &public_key).map_or(0, |key| key.nonce) + 1;
+        let transaction = Transaction::V0(TransactionV0 {
+            signer_id: self.account.clone(),
+            public_key,
+            nonce,
+            receiver_id: self.account.clone(),
+            block_hash: self.chain.final_block().hash,
+            actions: vec![action],
+        });
+        let signature = secret.sign(transaction.get_hash_and_size().0.as_ref());
+        self.chain.insert(Arc::new(SignedTransaction::new(signature, transaction)));
     }
 
     /// The token refuses to pay this receiver, or takes its registration away.

@@ -13,12 +13,10 @@ pub(crate) struct Job {
     transfer: Transfer,
     /// Its acceptance is safe.
     pub(crate) durable: bool,
-    /// It is as far as callers wait.
+    /// It is as far as callers wait, or its end is known.
     pub(crate) answerable: bool,
     /// Its end was told in this life.
     pub(crate) settled_here: bool,
-    /// Its end is known.
-    pub(crate) settled: bool,
     /// Requests that wait for it.
     pub(crate) waiting: Vec<usize>,
 }
@@ -108,7 +106,6 @@ impl Door {
             durable: true,
             answerable: settled,
             settled_here: false,
-            settled,
             waiting: Vec::new(),
         };
         self.jobs.insert(transfer.id, job);
@@ -154,6 +151,11 @@ impl Door {
         Ok((ids, new))
     }
 
+    /// Nothing more is taken.
+    pub(crate) fn close(&mut self) {
+        self.max_pending = 0;
+    }
+
     /// What is known of a transfer.
     pub(crate) fn job(&self, id: TransferId) -> Option<&Job> {
         self.jobs.get(&id)
@@ -165,8 +167,8 @@ impl Door {
         match news {
             News::Accepted => job.durable = true,
             News::Finalized | News::Failed { .. } => {
-                job.settled = true;
                 job.settled_here = true;
+                job.answerable = true;
                 self.pending -= 1;
                 history.put(job.transfer.clone());
             }

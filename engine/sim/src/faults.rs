@@ -83,6 +83,8 @@ faults! {
     FewTokens = 200,
     /// The paying account has too little NEAR for a while.
     FewNear = 100,
+    /// An access key is deleted, and added again a while later.
+    KeyGone = 150,
     /// A node forgets old blocks and what was in them.
     Forgetful = 250,
     /// A node says that it is syncing.

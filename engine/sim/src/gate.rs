@@ -23,19 +23,19 @@ pub struct Caught {
 /// that makes the simulator much weaker is seen.
 pub fn within(mutant: Mutant) -> u64 {
     match mutant {
-        Mutant::TimeoutMeansNotSent
-        | Mutant::ResignOnInvalidNonce
-        | Mutant::ResignOnExpired
-        | Mutant::FailedOnQueryError
-        | Mutant::AcknowledgeBeforeSync
-        | Mutant::SendBeforeSync
+        Mutant::AcknowledgeBeforeSync
+        | Mutant::FinalBeforeFinal
         | Mutant::IgnoreFailedSync
-        | Mutant::RequeueInFlight
         | Mutant::NonceReused
+        | Mutant::RequeueInFlight
+        | Mutant::SendBeforeSync
+        | Mutant::TimeoutMeansNotSent => 100,
+        Mutant::FailedOnQueryError
         | Mutant::IdempotencyForgotten
-        | Mutant::IndexOffByOne
         | Mutant::InvalidTxErrorIsProof
-        | Mutant::FinalBeforeFinal => 5_000,
+        | Mutant::ResignOnExpired
+        | Mutant::ResignOnInvalidNonce => 300,
+        Mutant::IndexOffByOne => 1_000,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The simulator of Keyshard: the real shard and the real journal in a world made from one seed.
 //!
 //! One thread, a fake clock, a fake disk, a fake network and fake clients; everything that happens follows from the seed,
-//! so a seed that fails fails again. What may go wrong is listed in [`faults`], what must hold is checked in [`promises`].
+//! so a seed that fails fails again. What may go wrong is listed in [`faults`], what must hold is checked in `promises.rs`.
 //! The chain is the sandbox's ([`keyshard_sandbox::chain`]), so that its rules are the same here and there.
 mod chain;
 mod clients;
@@ -11,7 +11,7 @@ pub mod faults;
 #[cfg(feature = "mutants")]
 pub mod gate;
 mod node;
-pub mod promises;
+mod promises;
 mod random;
 mod service;
 pub mod shrink;
@@ -23,7 +23,7 @@ mod world;
 use std::cell::RefCell;
 
 use faults::{Fault, Without};
-use promises::Broken;
+pub use promises::Broken;
 use story::Line;
 use tally::Tally;
 use world::World;

@@ -125,7 +125,7 @@ fn main() -> ExitCode {
         println!("slowest seeds (us): {:?}", totals.slowest);
         let mut failed: Vec<&Outcome> = totals.failed.iter().collect();
         failed.sort_unstable_by_key(|outcome| outcome.seed);
-        for outcome in failed {
+        for outcome in failed.iter().take(20) {
             if let Some(broken) = &outcome.broken {
                 println!("seed {}: {}: {}", outcome.seed, broken.promise, broken.why);
             }

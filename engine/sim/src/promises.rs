@@ -17,17 +17,17 @@ pub struct Broken {
     pub promise: &'static str,
     /// What happened.
     pub why: String,
-    /// The payments it concerns: positions in [`Promises::payments`].
+    /// The payments it concerns: positions among all that clients asked for.
     pub payments: Vec<usize>,
 }
 
 /// What a client wants to be paid. Its position names it: on the ledger, in its memo.
 #[derive(Debug, Clone)]
-pub struct Payment {
-    pub receiver: AccountId,
-    pub amount: u128,
+pub(crate) struct Payment {
+    pub(crate) receiver: AccountId,
+    pub(crate) amount: u128,
     /// The client's name for it, with the number of items named together.
-    pub name: Option<(String, u32)>,
+    pub(crate) name: Option<(String, u32)>,
     /// What a 2xx said its id is.
     accepted: Option<TransferId>,
     /// It was refused for good, so it must never be paid.
@@ -38,17 +38,17 @@ pub struct Payment {
 
 impl Payment {
     /// A payment that nobody has been told of.
-    pub fn new(receiver: AccountId, amount: u128, name: Option<(String, u32)>) -> Self {
+    pub(crate) fn new(receiver: AccountId, amount: u128, name: Option<(String, u32)>) -> Self {
         Self { receiver, amount, name, accepted: None, refused: false, finalized: false, failed: None }
     }
 
     /// Whether its outcome was told.
-    pub fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.finalized || self.failed.is_some()
     }
 
     /// The id that a 2xx told.
-    pub fn accepted(&self) -> Option<TransferId> {
+    pub(crate) fn accepted(&self) -> Option<TransferId> {
         self.accepted
     }
 }
@@ -63,10 +63,15 @@ struct Sent {
 
 /// Bounds that the service was started with (P8).
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    pub max_batch: usize,
-    pub max_actions: usize,
-    pub max_pending: usize,
+pub(crate) struct Bounds {
+    /// Transfers in a transaction.
+    pub(crate) batch: usize,
+    /// Actions in a transaction.
+    pub(crate) actions: usize,
+    /// Transfers accepted and not settled.
+    pub(crate) pending: usize,
+    /// Transactions of one key that wait for a block; none where a node may say of them that they do not.
+    pub(crate) window: Option<usize>,
 }
 
 /// What can still come of a transaction, as the chain stands.
@@ -82,8 +87,8 @@ enum Fate {
 
 /// Everything the checkers remember.
 #[derive(Default)]
-pub struct Promises {
-    pub payments: Vec<Payment>,
+pub(crate) struct Promises {
+    pub(crate) payments: Vec<Payment>,
     account: Option<AccountId>,
     /// From the bytes that are safe on the disk.
     synced_accepted: HashSet<TransferId>,
@@ -91,6 +96,8 @@ pub struct Promises {
     synced_signed: HashSet<CryptoHash>,
     nonces: HashMap<(String, u64), CryptoHash>,
     sent: BTreeMap<CryptoHash, Sent>,
+    /// The highest nonce of each key that a final block has shown.
+    final_nonces: HashMap<PublicKey, u64>,
     /// By payment: the transactions that left with it.
     carriers: HashMap<usize, Vec<CryptoHash>>,
     closed: HashSet<CryptoHash>,
@@ -98,7 +105,7 @@ pub struct Promises {
     ids: HashMap<CryptoHash, Box<[TransferId]>>,
     broken: Option<Broken>,
     /// What was met.
-    pub tally: Tally,
+    pub(crate) tally: Tally,
 }
 
 #[derive(Deserialize)]
@@ -109,32 +116,32 @@ struct TransferArgs {
 }
 
 /// How a payment is named on the ledger.
-pub fn memo(payment: usize) -> String {
+pub(crate) fn memo(payment: usize) -> String {
     format!("payment {payment}")
 }
 
 /// The payment that a memo names.
-pub fn payment_of(memo: &str) -> Option<usize> {
+pub(crate) fn payment_of(memo: &str) -> Option<usize> {
     memo.strip_prefix("payment ")?.parse().ok()
 }
 
 impl Promises {
-    pub fn new(account: AccountId) -> Self {
+    pub(crate) fn new(account: AccountId) -> Self {
         Self { account: Some(account), ..Self::default() }
     }
 
     /// The first promise that was broken, if any.
-    pub fn broken(&self) -> Option<&Broken> {
+    pub(crate) fn broken(&self) -> Option<&Broken> {
         self.broken.as_ref()
     }
 
     /// Notes that a promise is broken. Only the first counts: the rest may follow from it.
-    pub fn breaks(&mut self, promise: &'static str, payments: &[usize], why: String) {
+    pub(crate) fn breaks(&mut self, promise: &'static str, payments: &[usize], why: String) {
         self.broken.get_or_insert(Broken { promise, why, payments: payments.to_vec() });
     }
 
     /// A write became durable.
-    pub fn synced(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn synced(&mut self, mut bytes: &[u8]) {
         // A frame is `bytes u32 | crc u32 | group u32 | shard u16 | lsn u64 | record`; zeros end them.
         while let Some((length, _)) = bytes.split_first_chunk() {
             let length = u32::from_le_bytes(*length) as usize;
@@ -183,7 +190,7 @@ impl Promises {
     }
 
     /// Bytes left the service: P2, P3, P4, P8.
-    pub fn left(&mut self, tx: &SignedTransaction, chain: &Chain, bounds: Bounds) {
+    pub(crate) fn left(&mut self, tx: &SignedTransaction, chain: &Chain, bounds: Bounds) {
         let hash = tx.get_hash();
         if self.sent.contains_key(&hash) {
             return;
@@ -194,7 +201,7 @@ impl Promises {
             self.breaks("P2", &payments, format!("{hash} left before its record was safe on the disk"));
         }
         let transfers = actions.iter().filter_map(transfer_of).count();
-        if transfers > bounds.max_batch || actions.len() > bounds.max_actions {
+        if transfers > bounds.batch || actions.len() > bounds.actions {
             self.breaks("P8", &payments, format!("{hash} carries {transfers} transfers in {} actions", actions.len()));
         }
         let key = tx.transaction.public_key().clone();
@@ -215,6 +222,20 @@ impl Promises {
             }
             self.carriers.entry(*payment).or_default().push(hash);
         }
+        self.final_nonces.entry(key.clone()).or_default();
+        self.block(chain);
+        let waits = |(hash, sent): &(&CryptoHash, &Sent)| {
+            sent.key == key
+                && !sent.payments.is_empty()
+                && chain.history().on_chain(hash).is_none()
+                && self.fate(hash, chain) == Fate::Open
+        };
+        if let Some(window) = bounds.window
+            && !payments.is_empty()
+            && self.sent.iter().filter(waits).count() >= window
+        {
+            self.breaks("P8", &payments, format!("{hash} left while {window} of {key} waited for a block"));
+        }
         let reference = *tx.transaction.block_hash();
         self.sent.insert(hash, Sent { key: key.clone(), nonce, reference, payments });
         self.one_set_a_nonce(&key.to_string(), nonce, hash);
@@ -225,6 +246,16 @@ impl Promises {
         let payments = self.sent.get(hash).map_or(payments, |sent| &sent.payments);
         let position = payments.iter().position(|it| *it == payment)?;
         self.ids.get(hash)?.get(position).copied()
+    }
+
+    /// There is a new final block.
+    pub(crate) fn block(&mut self, chain: &Chain) {
+        let Some(account) = &self.account else { return };
+        for (key, nonce) in &mut self.final_nonces {
+            // A key that is deleted and added again begins above all that it ever was.
+            let now = chain.access_key_at(chain.final_block().height, account, key);
+            *nonce = now.map_or(0, |key| key.nonce).max(*nonce);
+        }
     }
 
     /// What can still come of a transaction.
@@ -238,9 +269,7 @@ impl Promises {
             };
         }
         let Some(sent) = self.sent.get(hash) else { return Fate::Over };
-        let account = self.account.as_ref();
-        let key = account.and_then(|account| chain.access_key_at(last_final, account, &sent.key));
-        let overtaken = key.is_some_and(|key| key.nonce >= sent.nonce);
+        let overtaken = self.final_nonces.get(&sent.key).is_some_and(|nonce| *nonce >= sent.nonce);
         // A reference block of another branch is as good as one that is too old.
         let reference = chain.history().block_by_hash(&sent.reference);
         let expired = reference.is_none_or(|block| last_final > block.height + chain.validity_period());
@@ -248,7 +277,7 @@ impl Promises {
     }
 
     /// A client got a 2xx for it: P1, P6.
-    pub fn accepted(&mut self, payment: usize, id: TransferId) {
+    pub(crate) fn accepted(&mut self, payment: usize, id: TransferId) {
         if !self.synced_accepted.contains(&id) {
             self.breaks("P1", &[payment], "a 2xx was told before the acceptance was safe on the disk".into());
         }
@@ -273,7 +302,7 @@ impl Promises {
     }
 
     /// A client was told that it will not be paid, since its key was used for something else.
-    pub fn refused(&mut self, payment: usize) {
+    pub(crate) fn refused(&mut self, payment: usize) {
         if self.payments[payment].accepted.is_some() {
             self.breaks("P6", &[payment], "a payment was accepted under its key, and then refused".into());
         }
@@ -281,7 +310,7 @@ impl Promises {
     }
 
     /// The service tells the outside: P1, P5, P7. `settled_here`: it has told the end of it in this life before.
-    pub fn told(&mut self, payment: usize, id: TransferId, news: &News, settled_here: bool, chain: &Chain) {
+    pub(crate) fn told(&mut self, payment: usize, id: TransferId, news: &News, settled_here: bool, chain: &Chain) {
         if settled_here {
             self.breaks("P7", &[payment], format!("news of a payment that has settled: {news:?}"));
         }
@@ -344,7 +373,7 @@ impl Promises {
     }
 
     /// A new life begins and says what it still has open.
-    pub fn recovered(&mut self, open: &[&Transfer]) {
+    pub(crate) fn recovered(&mut self, open: &[&Transfer]) {
         for transfer in open {
             let payment = transfer.memo.as_deref().and_then(payment_of);
             if let Some(payment) = payment
@@ -356,15 +385,15 @@ impl Promises {
     }
 
     /// P8: what is accepted and not settled.
-    pub fn pending(&mut self, pending: usize, bounds: Bounds) {
-        if pending > bounds.max_pending {
-            let why = format!("{pending} transfers are pending, {} are allowed", bounds.max_pending);
+    pub(crate) fn pending(&mut self, pending: usize, bounds: Bounds) {
+        if pending > bounds.pending {
+            let why = format!("{pending} transfers are pending, {} are allowed", bounds.pending);
             self.breaks("P8", &[], why);
         }
     }
 
     /// P9: faults have stopped long ago, and these are still open.
-    pub fn never_settled(&mut self, why: &str) {
+    pub(crate) fn never_settled(&mut self, why: &str) {
         let open: Vec<usize> = self
             .payments
             .iter()
@@ -376,7 +405,7 @@ impl Promises {
     }
 
     /// The end: the ledger against what was told.
-    pub fn settle(&mut self, chain: &Chain) {
+    pub(crate) fn settle(&mut self, chain: &Chain) {
         let last_final = chain.final_block().height;
         let mut paid: BTreeMap<usize, Vec<CryptoHash>> = BTreeMap::new();
         for on_chain in chain.history().transactions() {
@@ -389,15 +418,12 @@ impl Promises {
                         payment.receiver == args.receiver_id && payment.amount.to_string() == args.amount
                     })
                 });
-                match wanted {
-                    Some(payment) => paid.entry(payment).or_default().push(on_chain.hash),
-                    None => {
-                        let why = format!(
-                            "{} pays {} to {}: nobody asked for it",
-                            on_chain.hash, args.amount, args.receiver_id
-                        );
-                        self.breaks("P5", &[], why);
-                    }
+                if let Some(payment) = wanted {
+                    paid.entry(payment).or_default().push(on_chain.hash);
+                } else {
+                    let why =
+                        format!("{} pays {} to {}: nobody asked for it", on_chain.hash, args.amount, args.receiver_id);
+                    self.breaks("P5", &[], why);
                 }
             }
         }
@@ -429,19 +455,14 @@ impl Promises {
         }
     }
 
-    /// For the story: the transactions that carried these payments.
-    pub fn carried(&self, payments: &[usize]) -> Vec<CryptoHash> {
-        payments.iter().filter_map(|payment| self.carriers.get(payment)).flatten().copied().collect()
-    }
-
     /// Transactions whose bytes left.
-    pub fn transactions(&self) -> usize {
+    pub(crate) fn transactions(&self) -> usize {
         self.sent.len()
     }
 }
 
 /// The payments that a transaction carries.
-pub fn paid_by(tx: &SignedTransaction) -> Vec<usize> {
+pub(crate) fn paid_by(tx: &SignedTransaction) -> Vec<usize> {
     tx.transaction.actions().iter().filter_map(transfer_of).filter_map(|args| payment_of(&args.memo)).collect()
 }
 
@@ -454,7 +475,7 @@ fn transfer_of(action: &Action) -> Option<TransferArgs> {
 }
 
 /// Whether a caller that waits for `wanted` may be answered.
-pub fn is_far_enough(news: &News, wanted: Level) -> bool {
+pub(crate) fn is_far_enough(news: &News, wanted: Level) -> bool {
     match news {
         News::Reached { level } => *level >= wanted,
         News::Finalized | News::Failed { .. } => true,

@@ -12,6 +12,7 @@ use keyshard_shard::{
 use crate::{
     chain::{self, Network},
     disk::FakeDisk,
+    faults::{Fault, Faults},
     promises::Bounds,
     random::Random,
 };
@@ -64,8 +65,16 @@ impl Plan {
     }
 
     /// The bounds that hold for what leaves.
-    pub(crate) fn bounds(&self) -> Bounds {
-        Bounds { max_batch: self.max_batch, max_actions: 100, max_pending: self.max_pending }
+    pub(crate) fn bounds(&self, faults: &Faults) -> Bounds {
+        let misleading =
+            [Fault::Lies, Fault::Reorg, Fault::WrongBranch, Fault::InvalidOnChain, Fault::Forgetful, Fault::KeyGone];
+        let is_clear = !misleading.into_iter().any(|fault| faults.has(fault));
+        Bounds {
+            batch: self.max_batch,
+            actions: 100,
+            pending: self.max_pending,
+            window: is_clear.then_some(self.window),
+        }
     }
 }
 
@@ -151,7 +160,7 @@ impl Life {
         limits: ChainLimits,
         now: Instant,
         number: u64,
-        nonce: impl Fn(usize) -> u64,
+        nonce: impl Fn(usize) -> Option<u64>,
     ) -> Result<(Self, Found), NoStart> {
         let options = Options { segment_bytes: plan.segment_bytes, sync: Sync::Always, name: *b"a simulated life" };
         let (log, replay) = Log::open(Arc::new(disk.clone()), options).map_err(NoStart::Journal)?;
@@ -171,10 +180,12 @@ impl Life {
 
         let mut keys: Vec<Vec<AccessKey>> = (0..shards).map(|_| Vec::new()).collect();
         let mut names = Vec::new();
-        for (position, key) in plan.keys.iter().enumerate() {
-            let signer = keyshard_shard::Signer::new(chain::secret(*key));
+        // Keys that are not on chain are left out.
+        let on_chain = plan.keys.iter().filter_map(|key| Some((*key, nonce(*key)?)));
+        for (position, (key, nonce)) in on_chain.enumerate() {
+            let signer = keyshard_shard::Signer::new(chain::secret(key));
             names.push(signer.public_key().clone());
-            keys[position % shards].push(AccessKey::new(signer, nonce(*key)));
+            keys[position % shards].push(AccessKey::new(signer, nonce));
         }
         let shard_of_key = |name: &str| names.iter().position(|other| **other == *name).map_or(0, |key| key % shards);
         let parts = recovered.split(shards, shard_of_key, |id| shard_of(id, shards));

@@ -109,6 +109,10 @@ enum Event {
     },
     Harm(Fault),
     Crash(Fault),
+    /// A service that was told to stop has waited long enough for what is open.
+    Stop {
+        life: u64,
+    },
     Start,
     ClockJump,
     Quiet,
@@ -373,6 +377,7 @@ impl World {
                 self.story.note(|| format!("segments before {segment} are deleted"));
                 self.check_disk();
             }
+            Event::Stop { life } if self.life_is(life) => self.stop(),
             Event::SyncHistory { life } if self.life_is(life) => self.history.sync(),
             Event::Heads { .. }
             | Event::Limits { .. }
@@ -382,6 +387,7 @@ impl World {
             | Event::Write { .. }
             | Event::Written { .. }
             | Event::Forget { .. }
+            | Event::Stop { .. }
             | Event::SyncHistory { .. } => {}
             Event::Client(request) => self.send_request(request),
             Event::ClientTimeout { request, tries } => {
@@ -429,6 +435,7 @@ impl World {
             let delay = self.faults.random(Fault::Reorg).below(40 * SECOND);
             self.after(delay, Event::Deliver { tx, endpoint: usize::MAX });
         }
+        self.promises.block(&self.network.chain);
         self.look_again();
         let jitter = self.random.below(self.block_time / 5);
         self.after(self.block_time * 9 / 10 + jitter, Event::Block);
@@ -492,7 +499,7 @@ impl World {
         }
         let endpoint = self.random.pick(&from);
         if let Question::Send { tx, .. } = &question {
-            self.promises.left(tx, &self.network.chain, self.plan.bounds());
+            self.promises.left(tx, &self.network.chain, self.plan.bounds(&self.faults));
             self.left.insert(tx.get_hash(), tx.clone());
         }
         if self.faults.strikes(Fault::LostRequest) {
@@ -714,8 +721,14 @@ impl World {
         let network = &self.network;
         let nonce = |key| {
             let key = crate::chain::secret(key).public_key();
-            network.chain.access_key_at(height, &network.account, &key).map_or(0, |key| key.nonce)
+            network.chain.access_key_at(height, &network.account, &key).map(|key| key.nonce)
         };
+        let on_chain = self.plan.keys.iter().filter(|key| nonce(**key).is_some()).count();
+        if on_chain == 0 {
+            self.story.note(|| "no life begins: none of its keys is on chain".into());
+            return self.after(SECOND, Event::Start);
+        }
+        self.plan.shards = self.plan.shards.min(on_chain);
         let started = Life::start(&self.plan, &self.disk, network, network.limits(), self.clock(), self.lives, nonce);
         self.see_synced();
         let (life, found) = match started {
@@ -988,8 +1001,26 @@ impl World {
             Fault::FailedSync => self.disk.trouble(Trouble { sync: 300, ..Trouble::default() }),
             Fault::FailedWrite => self.disk.trouble(Trouble { write: 300, ..Trouble::default() }),
             Fault::CrashInStart => self.disk.trouble(Trouble::default()),
+            Fault::CleanRestart => {
+                self.door.close();
+                let life = self.lives;
+                let patience = self.random.below(10 * SECOND);
+                self.after(patience, Event::Stop { life });
+            }
             _ => self.end(fault),
         }
+    }
+
+    /// As the engine when it is dropped: the workers end, and what was handed to the journal is still written.
+    fn stop(&mut self) {
+        if let Some(life) = &mut self.life {
+            // What a sync under way would have told, and what has gathered since.
+            life.written();
+            let _ = life.write(|gathered| gathered);
+        }
+        self.see_synced();
+        self.history.sync();
+        self.end(Fault::CleanRestart);
     }
 
     /// The process ends. Another begins soon.
@@ -998,7 +1029,9 @@ impl World {
         self.promises.tally.met("ends of processes");
         let is_power_failure = self.disk.is_dead()
             || how == Fault::PowerFailure
-            || (self.faults.has(Fault::PowerFailure) && self.faults.random(Fault::PowerFailure).chance(200));
+            || (how != Fault::CleanRestart
+                && self.faults.has(Fault::PowerFailure)
+                && self.faults.random(Fault::PowerFailure).chance(200));
         if let Some(life) = self.life.take() {
             drop(life);
         }
@@ -1079,7 +1112,7 @@ impl World {
                     }
                     self.run_soon(shard);
                 }
-                self.promises.pending(self.door.pending, self.plan.bounds());
+                self.promises.pending(self.door.pending, self.plan.bounds(&self.faults));
                 let patience = self.random.among(5..=30) * SECOND;
                 self.after(patience, Event::ClientTimeout { request: index, tries });
                 self.answer_request(index);
@@ -1105,9 +1138,7 @@ impl World {
         let request = &self.requests[index];
         let State::Waiting { ids, .. } = &request.state else { return };
         let is_ready = |id: &TransferId| {
-            self.door
-                .job(*id)
-                .is_some_and(|job| job.answerable || (job.durable && request.respond_async) || job.settled)
+            self.door.job(*id).is_some_and(|job| job.answerable || (job.durable && request.respond_async))
         };
         if !ids.iter().all(is_ready) {
             return;
