@@ -1,7 +1,8 @@
 //! An embedded single-node NEAR stand-in: it validates real signed transactions and answers as nearcore's JSON-RPC.
 //!
 //! It exists so that newcomers need nothing else and tests need no network. [`Sandbox::start`] runs one in this process;
-//! [`chain::Chain`] is the same chain without clock, thread or I/O. Its answers are held to those of a recorded `neard`
+//! [`chain::Chain`] is the same chain without clock, thread or I/O; the simulator (`engine/sim`) runs it, so that the rules
+//! there are the rules here. Its answers are held to those of a recorded `neard`
 //! (protocol 84, `tests/conformance.rs`).
 //!
 //! What it is not:

@@ -250,3 +250,61 @@ impl DiskFile for Open {
         synced
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk(seed: u64) -> FakeDisk {
+        let disk = FakeDisk::new(Random::new(seed, 0));
+        disk.create_prefilled("a", b"head", 64).unwrap();
+        disk.sync_directory().unwrap();
+        disk
+    }
+
+    #[test]
+    fn what_was_synced_stays_and_what_was_not_may_come_out_in_any_way() {
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..200 {
+            let disk = disk(seed);
+            let mut file = disk.open("a").unwrap();
+            file.write_at(4, b"safe").unwrap();
+            file.sync_data().unwrap();
+            // The same bytes once more: these cannot come out wrong.
+            file.write_at(4, b"safe").unwrap();
+            file.write_at(8, b"lost").unwrap();
+            disk.power_failure(Remains { torn: true, flipped: true });
+            let bytes = disk.read("a").unwrap();
+            assert_eq!(&bytes[..8], b"headsafe");
+            assert!(bytes[12..].iter().all(|byte| *byte == 0));
+            seen.insert(bytes[8..12].to_vec());
+        }
+        assert!(seen.contains(&b"lost"[..]) && seen.contains(&[0; 4][..]) && seen.len() > 10, "{seen:?}");
+    }
+
+    #[test]
+    fn a_failed_sync_is_seen_by_readers_and_not_by_the_disk() {
+        let disk = disk(1);
+        let mut file = disk.open("a").unwrap();
+        file.write_at(4, b"safe").unwrap();
+        disk.trouble(Trouble { sync: 1_000, ..Trouble::default() });
+        assert!(file.sync_data().is_err());
+        disk.trouble(Trouble::default());
+        file.sync_data().unwrap();
+        assert_eq!(&disk.read("a").unwrap()[4..8], b"safe");
+        assert!(disk.take_synced().is_empty());
+        disk.power_failure(Remains::default());
+        assert_eq!(&disk.read("a").unwrap()[4..8], [0; 4]);
+    }
+
+    #[test]
+    fn a_machine_that_died_does_nothing_more_until_the_power_is_back() {
+        let disk = disk(1);
+        disk.trouble(Trouble { death: 1_000, ..Trouble::default() });
+        assert!(disk.open("a").unwrap().write_at(4, b"safe").is_err());
+        disk.trouble(Trouble::default());
+        assert!(disk.is_dead() && disk.sync_directory().is_err());
+        disk.power_failure(Remains::default());
+        assert!(!disk.is_dead() && disk.sync_directory().is_ok());
+    }
+}

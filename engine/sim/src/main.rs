@@ -179,15 +179,12 @@ fn gate(start: u64, jobs: usize) -> ExitCode {
     for mutant in keyshard_shard::mutants::Mutant::ALL {
         let Caught { within, by, .. } = catch(mutant, start, jobs);
         let within = start.saturating_add(within);
-        match by.and_then(|outcome| outcome.broken.map(|broken| (outcome.seed, broken))) {
-            Some((seed, broken)) => {
-                let why: String = broken.why.chars().take(100).collect();
-                println!("| {mutant:?} | {seed} | {within} | {}: {why} |", broken.promise);
-            }
-            None => {
-                all_caught = false;
-                println!("| {mutant:?} | NOT CAUGHT | {within} | |");
-            }
+        if let Some((seed, broken)) = by.and_then(|outcome| Some((outcome.seed, outcome.broken?))) {
+            let why: String = broken.why.chars().take(100).collect();
+            println!("| {mutant:?} | {seed} | {within} | {}: {why} |", broken.promise);
+        } else {
+            all_caught = false;
+            println!("| {mutant:?} | NOT CAUGHT | {within} | |");
         }
     }
     if all_caught { ExitCode::SUCCESS } else { ExitCode::FAILURE }

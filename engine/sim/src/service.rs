@@ -122,6 +122,8 @@ struct Driver {
     durable: (Lsn, Lsn),
     began: u64,
     ends_with: Option<Lsn>,
+    /// The segment in which a repetition began that is durable since the last round.
+    complete: Option<u64>,
     repeat_at: u64,
     /// The segment in which its last complete repetition began.
     reached: u64,
@@ -203,6 +205,7 @@ impl Life {
                 durable: (0, 0),
                 began: segment,
                 ends_with: None,
+                complete: None,
                 repeat_at: u64::MAX,
                 reached: 0,
             }
@@ -229,7 +232,6 @@ impl Life {
     /// One round of a worker. Returns what is to be carried out outside.
     pub(crate) fn run(&mut self, index: usize, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let oldest = |drivers: &[Driver]| drivers.iter().map(|driver| driver.reached).min().unwrap_or_default();
         let segment = self.segment;
         let driver = &mut self.drivers[index];
         let (durable, reported) = driver.durable;
@@ -238,16 +240,10 @@ impl Life {
             if driver.ends_with.is_some_and(|end| end <= durable) {
                 driver.ends_with = None;
                 driver.repeat_at = segment + 1 + (segment - driver.began);
-                driver.reached = driver.began;
-                let oldest = oldest(&self.drivers);
-                if oldest > self.forgotten {
-                    self.forgotten = oldest;
-                    effects.push(Effect::Forget(oldest));
-                }
+                driver.complete = Some(driver.began);
             }
-            self.drivers[index].shard.handle(now, Input::Durable(durable));
+            driver.shard.handle(now, Input::Durable(durable));
         }
-        let driver = &mut self.drivers[index];
         if segment >= driver.repeat_at {
             driver.repeat_at = u64::MAX;
             driver.shard.handle(now, Input::Checkpoint);
@@ -264,6 +260,17 @@ impl Life {
         }
         driver.shard.handle(now, Input::Tick);
         driver.carry_out(segment, &mut effects);
+        // Only when the board has been told what follows from what is durable does anybody but the old segments know of it.
+        if driver.held.is_none()
+            && let Some(began) = driver.complete.take()
+        {
+            driver.reached = began;
+            let oldest = self.drivers.iter().map(|driver| driver.reached).min().unwrap_or_default();
+            if oldest > self.forgotten {
+                self.forgotten = oldest;
+                effects.push(Effect::Forget(oldest));
+            }
+        }
         effects
     }
 

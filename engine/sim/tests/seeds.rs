@@ -41,3 +41,12 @@ fn a_seed_tells_the_same_story_twice() {
         assert_eq!(here, there, "seed {seed}");
     }
 }
+
+#[cfg(feature = "mutants")]
+#[test]
+fn every_known_bug_is_caught() {
+    for mutant in keyshard_shard::mutants::Mutant::ALL {
+        let caught = keyshard_sim::gate::catch(mutant, 0, 2);
+        assert!(caught.by.is_some(), "{mutant:?} is not caught within {} seeds", caught.within);
+    }
+}
