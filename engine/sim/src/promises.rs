@@ -384,6 +384,14 @@ impl Promises {
         }
     }
 
+    /// A new life begins and answers questions about ids: P1.
+    pub(crate) fn known_again(&mut self, is_known: impl Fn(TransferId) -> bool) {
+        let lost = |payment: &Payment| payment.accepted.is_some_and(|id| !is_known(id));
+        if let Some(payment) = self.payments.iter().position(lost) {
+            self.breaks("P1", &[payment], "a 2xx was told for it, and the next life does not know it".into());
+        }
+    }
+
     /// P8: what is accepted and not settled.
     pub(crate) fn pending(&mut self, pending: usize, bounds: Bounds) {
         if pending > bounds.pending {

@@ -168,6 +168,8 @@ pub(crate) struct World {
     event_number: u64,
     now: u64,
     block_time: u64,
+    /// So long may pass until the history has what has settled.
+    history_pause: u64,
     quiet: bool,
     quiet_at: u64,
     random: Random,
@@ -215,6 +217,7 @@ impl World {
             event_number: 0,
             now: 0,
             block_time: random.pick(&[400, 600, 600, 1_000]) * MILLI,
+            history_pause: random.pick(&[1, 2, 30, 120]) * SECOND,
             quiet: false,
             quiet_at,
             random,
@@ -763,6 +766,8 @@ impl World {
         let (max_pending, wait_until) = (self.plan.max_pending, self.plan.wait_until);
         self.door = Door::new(max_pending, wait_until, &found.open, &found.settled, &mut self.history, forgetful);
         self.promises.recovered(&found.open.iter().collect::<Vec<_>>());
+        let door = &self.door;
+        self.promises.known_again(|id| door.job(id).is_some());
         // Whoever asks about them is told so from now on.
         for settled in &found.settled {
             let news = match &settled.outcome {
@@ -928,7 +933,7 @@ impl World {
         }
         if matches!(news, News::Finalized | News::Failed { .. }) {
             let Some(life) = self.life.as_ref().map(|life| life.number) else { return };
-            let delay = self.random.below(2 * SECOND);
+            let delay = self.random.below(self.history_pause);
             self.after(delay, Event::SyncHistory { life });
         }
     }
