@@ -319,7 +319,7 @@ mod tests {
             ..job(JobStatus::Failed)
         };
         assert_eq!(
-            serde_json::to_string(&Carried::of(&job)).unwrap(),
+            serde_json::to_string(&Carried::of(&job, job.tx_hash.as_deref().unwrap_or_default())).unwrap(),
             r#"{"jobId":"00000000-0000-0000-0000-000000000007","receiverId":"alice.near","amount":"340282366920938463463374607431768211455","memo":"a\"b","status":"failed","batchId":"batch-1-2","submittedAt":"1970-01-01T00:00:00.000Z","attempts":2,"lastError":"why"}"#
         );
         let view = serde_json::to_string(&JobView(job)).unwrap();
