@@ -1,0 +1,125 @@
+//! The command as it is used: whole measurements, seconds long. Their numbers mean nothing here; what is counted does.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use keyshard_bench::report::Report;
+
+fn directory(name: &str) -> PathBuf {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&directory);
+    directory
+}
+
+fn bench(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_keyshard-bench")).args(arguments).output().unwrap()
+}
+
+fn report(arguments: &[&str], out: &Path) -> (Report, Output) {
+    let output = bench(&[arguments, &["--out", out.to_str().unwrap()]].concat());
+    let said = || format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let report = Report::read(out).unwrap_or_else(|error| panic!("{error}\n{}", said()));
+    let html = std::fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(html.contains(&report.title.replace('&', "&amp;")) && html.ends_with("</html>\n"));
+    // Nobody may be misled by a build like this one.
+    if cfg!(debug_assertions) {
+        assert!(report.doubts.iter().any(|doubt| doubt.contains("without optimisation")), "{:?}", report.doubts);
+    }
+    (report, output)
+}
+
+/// Nothing may be lost, doubled or wrong, however slow the machine is; the rest is arithmetic.
+fn assert_accounted(report: &Report) {
+    // The constant server pays nobody.
+    for run in report.runs.iter().filter(|run| run.name != "noop") {
+        let transfers = &run.transfers;
+        assert_eq!(transfers.wrongs(), [""; 0], "{}", run.name);
+        assert_eq!(transfers.offered, transfers.accepted + transfers.refused + transfers.unanswered, "{}", run.name);
+        assert_eq!(run.blocks.iter().map(|block| block.landed).sum::<u64>(), transfers.executed, "{}", run.name);
+        assert_eq!(run.bins.iter().map(|bin| bin.landed).sum::<u64>(), transfers.executed, "{}", run.name);
+        assert_eq!(run.bins.iter().map(|bin| bin.offered).sum::<u64>(), transfers.offered, "{}", run.name);
+    }
+}
+
+#[test]
+fn max_tps_finds_a_rate_and_compare_finds_it_unchanged() {
+    let out = directory("max-tps");
+    let line =
+        "max-tps --duration 2 --try-seconds 1 --precision 30 --no-ceiling --start-rate 20 --block-ms 100 --keys 4";
+    let (report, output) = report(&line.split(' ').collect::<Vec<_>>(), &out);
+    assert_accounted(&report);
+    let last = report.runs.last().unwrap();
+    assert_eq!(last.name, "confirm");
+    assert_eq!(output.status.success(), last.passed(), "{}", String::from_utf8_lossy(&output.stdout));
+    if last.passed() {
+        assert!(last.transfers.succeeded >= 20 && report.figure("sustained").unwrap() > 0.0);
+        assert_eq!(last.requests.answers.keys().collect::<Vec<_>>(), ["200"]);
+    }
+    let compared = bench(&["compare", out.to_str().unwrap(), out.join("report.json").to_str().unwrap()]);
+    let text = String::from_utf8(compared.stdout).unwrap();
+    assert!(compared.status.success() && text.contains("sustained") && !text.contains("better"), "{text}");
+}
+
+#[test]
+fn a_profile_is_run_and_judged() {
+    let out = directory("profile");
+    let (report, _) = report(&["run", "smoke", "--scale-time", "0.3", "--block-ms", "100", "--skew", "zipf"], &out);
+    assert_accounted(&report);
+    let run = &report.runs[0];
+    assert_eq!(run.transfers.offered, run.transfers.succeeded, "{:?}", run.requests);
+    // Health checks are requests without transfers.
+    let most = run.requests.offered;
+    assert!(run.latency_all.count < most && run.requests.ok == most);
+    assert_eq!(
+        run.checks.iter().map(|check| check.name.as_str()).collect::<Vec<_>>(),
+        ["P95", "ETIMEDOUT", "ECONNRESET", "success", "doubled, lost or wrong"]
+    );
+    assert!(report.doubts.iter().any(|doubt| doubt.contains("scaled by 0.3")));
+}
+
+#[test]
+fn the_ceiling_is_what_the_chain_shows_of_signed_batches() {
+    for (name, more) in [("ceiling", &["--actions", "100,50"][..]), ("ceiling-unlimited", &["--unlimited"])] {
+        let out = directory(name);
+        let line = [&["ceiling", "--duration", "1.5", "--block-ms", "100", "--keys", "3"], more].concat();
+        let (report, _) = report(&line, &out);
+        assert_accounted(&report);
+        assert_eq!(report.runs.len(), if name == "ceiling" { 2 } else { 1 });
+        for run in &report.runs {
+            assert!(run.transfers.succeeded > 0 && run.transfers.succeeded == run.transfers.offered, "{run:?}");
+            assert_eq!(run.transactions.sizes.len(), 1, "{:?}", run.transactions);
+        }
+    }
+}
+
+#[test]
+fn accepts_are_durable_counted_and_beside_noop() {
+    let out = directory("accepts");
+    let line = "accepts --duration 1 --connections 8 --unlimited --block-ms 100 --fresh 5";
+    let (report, _) = report(&line.split(' ').collect::<Vec<_>>(), &out);
+    assert_accounted(&report);
+    let [noop, accepts] = &report.runs[..] else { panic!("{}", report.runs.len()) };
+    assert!(noop.requests.ok > 0 && noop.requests.ok == noop.requests.offered);
+    assert_eq!(accepts.requests.answers.keys().collect::<Vec<_>>(), ["202"]);
+    assert_eq!(accepts.transfers.succeeded, accepts.transfers.offered);
+    assert!(accepts.transactions.deposits > 0, "fresh receivers have to be registered");
+}
+
+#[test]
+fn what_cannot_be_measured_is_said() {
+    for (arguments, why) in [
+        (&["run", "no-such-profile"][..], "sandbox-50tps"),
+        (&["load", "--rate", "1", "--target", "http://127.0.0.1:1"], "--node"),
+        (&["load", "--rate", "1", "--node", "http://127.0.0.1:1"], "127.0.0.1:1"),
+        (&["load", "--rate", "1e9"], "rates"),
+        (&["compare", "Cargo.toml", "Cargo.toml"], "no report"),
+    ] {
+        let output = bench(arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(why), "{arguments:?}: {said}");
+    }
+}
