@@ -339,7 +339,8 @@ pub(crate) fn wrong_refusal(endpoint: EndpointIndex, network: &Network, random: 
         5 => Refusal::Other("UNKNOWN_TRANSACTION".into()),
         6 => Refusal::InvalidNonce { key_nonce: None },
         _ => {
-            let far = (network.chain.head().height + 20) * 1_000_000;
+            let blocks = random.pick(&[20, 20, 900]);
+            let far = (network.chain.head().height + blocks) * 1_000_000;
             Refusal::InvalidNonce { key_nonce: Some(random.pick(&[0, 1, 50, far, u64::MAX])) }
         }
     };
