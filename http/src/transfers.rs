@@ -74,7 +74,7 @@ pub(crate) fn transaction(service: &Service, hash: &str) -> Answer {
     if jobs.is_empty() {
         return not_found();
     }
-    let transfers = jobs.iter().map(Carried::of).collect();
+    let transfers = jobs.iter().map(|job| Carried::of(job, hash)).collect();
     json(StatusCode::OK, &Body { success: true, transaction_hash: hash, transfers })
 }
 
@@ -195,6 +195,9 @@ struct Carried<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     memo: Option<&'a str>,
     status: &'static str,
+    /// The transaction that carried it last, if that is not the one asked about: this one did not pay it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tx_hash: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     batch_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -205,13 +208,14 @@ struct Carried<'a> {
 }
 
 impl<'a> Carried<'a> {
-    fn of(job: &'a Job) -> Self {
+    fn of(job: &'a Job, asked: &str) -> Self {
         Self {
             job_id: job.id,
             receiver_id: job.receiver.as_str(),
             amount: Digits(job.amount),
             memo: job.memo.as_deref(),
             status: job.status.as_str(),
+            tx_hash: job.tx_hash.as_deref().filter(|hash| *hash != asked),
             batch_id: job.batch_id.as_deref(),
             submitted_at: job.submitted_at_ms.map(Iso),
             attempts: job.attempts,
@@ -287,6 +291,14 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_that_did_not_pay_names_the_one_that_did() {
+        let paid = Job { tx_hash: Some("2".to_owned()), ..job(JobStatus::Finalized) };
+        let told = |asked| serde_json::to_value(Carried::of(&paid, asked)).unwrap();
+        assert_eq!(told("1")["txHash"], "2");
+        assert_eq!(told("2").get("txHash"), None);
+    }
+
+    #[test]
     fn a_fresh_job() {
         assert_eq!(
             serde_json::to_string(&JobView(job(JobStatus::Queued))).unwrap(),
@@ -307,7 +319,7 @@ mod tests {
             ..job(JobStatus::Failed)
         };
         assert_eq!(
-            serde_json::to_string(&Carried::of(&job)).unwrap(),
+            serde_json::to_string(&Carried::of(&job, job.tx_hash.as_deref().unwrap_or_default())).unwrap(),
             r#"{"jobId":"00000000-0000-0000-0000-000000000007","receiverId":"alice.near","amount":"340282366920938463463374607431768211455","memo":"a\"b","status":"failed","batchId":"batch-1-2","submittedAt":"1970-01-01T00:00:00.000Z","attempts":2,"lastError":"why"}"#
         );
         let view = serde_json::to_string(&JobView(job)).unwrap();

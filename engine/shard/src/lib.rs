@@ -9,7 +9,8 @@
 //! 3. wait for the next input, or until [`Shard::next_wake`].
 //!
 //! What the shard promises (numbers as in `ARCHITECTURE.md`):
-//! - P1 [`News::Accepted`], and [`News::Failed`], only after their record was reported [`Input::Durable`];
+//! - P1, P7 [`News::Accepted`], [`News::Finalized`] and [`News::Failed`] only after their record was reported
+//!   [`Input::Durable`]: no restart takes them back;
 //! - P2 no transaction leaves ([`Output::Send`]) before its [`Record::Signed`] was reported [`Input::Durable`];
 //! - P3 one (access key, nonce) is signed once, for one set of transfers;
 //! - P4 a transfer is signed again only when its earlier attempt has failed on chain at FINAL or is proven dead ([`Proof`]);

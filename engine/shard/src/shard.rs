@@ -323,23 +323,13 @@ impl Shard {
         }
     }
 
-    /// Tells what has become true for good. Those accepted together are told together.
+    /// Tells what has become true for good. Those with the same news are told together.
     fn tell_durable(&mut self) {
-        let mut accepted = Vec::new();
-        while let Some((lsn, _, _)) = self.untold.front() {
-            if *lsn > self.durable {
-                break;
-            }
-            match self.untold.pop_front() {
-                Some((_, id, News::Accepted)) => accepted.push(id),
-                Some((_, id, news)) => {
-                    self.tell(std::mem::take(&mut accepted).into(), News::Accepted);
-                    self.tell([id].into(), news);
-                }
-                None => {}
-            }
+        let durable = self.untold.partition_point(|(lsn, _, _)| *lsn <= self.durable);
+        let untold: Vec<(Lsn, TransferId, News)> = self.untold.drain(..durable).collect();
+        for same in untold.chunk_by(|(_, _, one), (_, _, next)| one == next) {
+            self.tell(same.iter().map(|(_, id, _)| *id).collect(), same[0].2.clone());
         }
-        self.tell(accepted.into(), News::Accepted);
     }
 
     fn head_told(&mut self, now: Instant, head: Head, endpoint: EndpointIndex) {

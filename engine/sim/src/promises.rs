@@ -372,14 +372,15 @@ impl Promises {
         })
     }
 
-    /// A new life begins and says what it still has open.
+    /// A new life begins and says what it still has open: P7.
     pub(crate) fn recovered(&mut self, open: &[&Transfer]) {
         for transfer in open {
             let payment = transfer.memo.as_deref().and_then(payment_of);
             if let Some(payment) = payment
-                && self.payments[payment].failed.is_some()
+                && self.payments[payment].is_settled()
             {
-                self.breaks("P7", &[payment], "a payment that was told failed is open again".into());
+                let told = if self.payments[payment].finalized { "finalized" } else { "failed" };
+                self.breaks("P7", &[payment], format!("a payment that was told {told} is open again"));
             }
         }
     }

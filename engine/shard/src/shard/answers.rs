@@ -223,8 +223,9 @@ impl Shard {
         if let [open] = attempt.transfers.as_slice() {
             self.suspects.remove(&open.transfer.receiver);
         }
-        let transfers = attempt.transfers.iter().map(|open| open.transfer.id).collect();
-        self.tell(transfers, News::Finalized);
+        // Told when it is durable: what was called final once must be so after a crash, too (P7).
+        let told = attempt.transfers.iter().map(|open| (self.lsn, open.transfer.id, News::Finalized));
+        self.untold.extend(told);
     }
 
     /// Failure at FINAL: everything was undone, the nonce is used, so each transfer may be signed again (P4).

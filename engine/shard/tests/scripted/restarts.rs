@@ -200,6 +200,19 @@ fn a_life_that_dies_while_it_takes_over_leaves_everything_as_it_was() {
 }
 
 #[test]
+fn what_is_called_final_is_so_after_a_restart() {
+    let mut bench = Bench::new(settings(), 1);
+    let ids = [bench.accept("user1.near"), bench.accept("user2.near")];
+    bench.tick();
+    bench.journal = false;
+    bench.land(&bench.last());
+    assert!(ids.iter().all(|id| !bench.is_settled(*id)), "the record of the end is not durable");
+    bench.make_durable();
+    assert!(ids.iter().all(|id| bench.is_finalized(*id)));
+    assert!(bench.open_in_records().is_empty());
+}
+
+#[test]
 fn a_failure_is_told_only_when_a_restart_would_tell_the_same() {
     let mut bench = Bench::new(settings(), 1);
     let id = bench.accept("user1.near");
