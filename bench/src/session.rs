@@ -15,7 +15,7 @@ use crate::{
     report::{FORMAT, Files, Report, Run, table},
     script::{Draw, Kind, Script, ScriptError},
     stand::{self, Stand, StandError},
-    text::say,
+    text::{self, say, without_secrets},
     trial::{self, Trial, TrialError},
 };
 
@@ -94,7 +94,7 @@ impl Session {
         let report = Report {
             format: FORMAT,
             title: title.into(),
-            command: std::env::args().collect::<Vec<_>>().join(" "),
+            command: text::command(std::env::args()),
             unix_s,
             version: format!("{} {built}", env!("CARGO_PKG_VERSION")),
             machine: Machine::this(),
@@ -195,9 +195,7 @@ fn describe(plan: &stand::Plan, stand: &Stand, loads: &Loads) -> BTreeMap<String
         add("keys", stand.keys.len().to_string());
     }
     for (name, value) in &plan.settings {
-        // Whoever sets a secret this way has it on a command line already; it need not be in a report as well.
-        let secret = name.contains("KEY") || name.contains("HEADERS");
-        add(&format!("service {name}"), if secret { "(not shown)".into() } else { value.clone() });
+        add(&format!("service {name}"), if text::is_secret(name) { "(not shown)".into() } else { value.clone() });
     }
     add("transfers a request", loads.batch.to_string());
     add("receivers", format!("{}, {}", stand.receivers.len(), loads.draw.skew));
@@ -206,29 +204,4 @@ fn describe(plan: &stand::Plan, stand: &Stand, loads: &Loads) -> BTreeMap<String
     }
     add("answered when", if loads.settings.respond_async { "safe (respond-async)" } else { "executed" }.into());
     about
-}
-
-/// A URL without what may be a key: user, password, query.
-fn without_secrets(url: &str) -> String {
-    let url = url.split('?').next().unwrap_or_default();
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://{rest}"),
-        _ => url.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reports_name_nodes_without_their_keys() {
-        for (url, shown) in [
-            ("http://127.0.0.1:3030", "http://127.0.0.1:3030"),
-            ("https://user:secret@node.example/rpc?apiKey=secret", "https://node.example/rpc"),
-            ("https://node.example/?key=secret", "https://node.example/"),
-        ] {
-            assert_eq!(without_secrets(url), shown);
-        }
-    }
 }

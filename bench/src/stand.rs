@@ -20,8 +20,8 @@ use crate::{
 const LOOK_HERE: Duration = Duration::from_millis(100);
 const LOOK_ELSEWHERE: Duration = Duration::from_millis(400);
 
-/// How a stand is put together.
-#[derive(Debug, Clone)]
+/// How a stand is put together. Has no `Debug`: settings may hold secrets.
+#[derive(Clone)]
 pub struct Plan {
     /// The program whose roles ([`crate::roles`]) are run: this one.
     pub program: PathBuf,
@@ -181,7 +181,10 @@ impl Plan {
             ("RUST_BACKTRACE", "1"),
         ];
         let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let environment: Vec<_> = given.into_iter().chain(self.settings.iter().cloned()).collect();
+        // What a node elsewhere asks for beside its URL.
+        let access = ["FASTNEAR_API_KEY", "RPC_HEADERS"].into_iter().filter(|_| self.node.is_some());
+        let access = access.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));
+        let environment: Vec<_> = given.into_iter().chain(access).chain(self.settings.iter().cloned()).collect();
         let (program, role) = match &self.binary {
             Some(binary) => (binary.as_path(), "serve"),
             None => (self.program.as_path(), "role-service"),

@@ -66,6 +66,30 @@ fn digits(percent: f64) -> usize {
     }
 }
 
+/// A URL without what may be a key: user, password, query.
+pub fn without_secrets(url: &str) -> String {
+    let url = url.split('?').next().unwrap_or_default();
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://{rest}"),
+        _ => url.to_owned(),
+    }
+}
+
+/// Whether the setting of this name may hold a secret.
+pub fn is_secret(name: &str) -> bool {
+    ["KEY", "HEADERS", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.to_ascii_uppercase().contains(word))
+}
+
+/// A command line for a report: what is a secret, or may be one, left out.
+pub fn command(arguments: impl Iterator<Item = String>) -> String {
+    let shown = arguments.map(|argument| match argument.split_once('=') {
+        Some((name, _)) if !name.starts_with("--") && is_secret(name) => format!("{name}=..."),
+        _ if argument.contains("://") => without_secrets(&argument),
+        _ => argument,
+    });
+    shown.collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,5 +112,19 @@ mod tests {
         assert_eq!([0.4, 12.0, 1_700.0, 600_000.0].map(time_ms), ["400 us", "12 ms", "1.7 s", "10 min"]);
         let percents = ["100 %", "99.99 %", "99.90 %", "96.5 %", "0.57 %", "0 %"];
         assert_eq!([1.0, 0.999_999, 0.999, 0.965, 0.0057, 0.0].map(percent), percents);
+    }
+
+    #[test]
+    fn reports_show_no_secrets() {
+        for (url, shown) in [
+            ("http://127.0.0.1:3030", "http://127.0.0.1:3030"),
+            ("https://user:secret@node.example/rpc?apiKey=secret", "https://node.example/rpc"),
+            ("https://node.example/?key=secret", "https://node.example/"),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+        }
+        let line = "b load --rate 5 --node https://n/?k=secret --set FASTNEAR_API_KEY=secret --set SHARDS=2";
+        let shown = "b load --rate 5 --node https://n/ --set FASTNEAR_API_KEY=... --set SHARDS=2";
+        assert_eq!(command(line.split(' ').map(str::to_owned)), shown);
     }
 }

@@ -130,7 +130,7 @@ pub fn noop(
     let mut report = Report {
         format: crate::report::FORMAT,
         title: format!("The same server answering a constant: {} requests a second", number(answered)),
-        command: std::env::args().collect::<Vec<_>>().join(" "),
+        command: crate::text::command(std::env::args()),
         version: env!("CARGO_PKG_VERSION").into(),
         unix_s: std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs(),
         doubts: doubts::of_build().into_iter().chain(run.doubts.clone()).collect(),

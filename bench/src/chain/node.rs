@@ -6,14 +6,15 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::wire;
+use crate::text::without_secrets;
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Root of a chunk without transactions: 32 zero bytes.
 const NO_TRANSACTIONS: &str = "11111111111111111111111111111111";
 
-/// A node.
-#[derive(Debug, Clone)]
+/// A node. Has no `Debug`: its URL may hold a key.
+#[derive(Clone)]
 pub struct Node {
     client: reqwest::Client,
     url: String,
@@ -85,7 +86,7 @@ impl Node {
     /// A node at `http://..` or `https://..`. Nothing is asked yet.
     pub fn new(url: &str) -> Result<Self, NodeError> {
         let client = reqwest::Client::builder().no_proxy().tcp_nodelay(true).timeout(TIMEOUT).build();
-        let failed = |why: String| NodeError::Failed { url: url.into(), method: "connect", why };
+        let failed = |why: String| NodeError::Failed { url: without_secrets(url), method: "connect", why };
         Ok(Self { client: client.map_err(|error| failed(error.to_string()))?, url: url.into() })
     }
 
@@ -156,7 +157,7 @@ impl Node {
     }
 
     fn failed(&self, method: &'static str, why: String) -> NodeError {
-        NodeError::Failed { url: self.url.clone(), method, why }
+        NodeError::Failed { url: without_secrets(&self.url), method, why }
     }
 }
 
