@@ -94,6 +94,7 @@ pub(crate) struct Promises {
     synced_accepted: HashSet<TransferId>,
     synced_failed: HashSet<TransferId>,
     synced_signed: HashSet<CryptoHash>,
+    synced_landed: HashSet<CryptoHash>,
     nonces: HashMap<(String, u64), CryptoHash>,
     sent: BTreeMap<CryptoHash, Sent>,
     /// The highest nonce of each key that a final block has shown.
@@ -160,6 +161,9 @@ impl Promises {
                     self.one_set_a_nonce(&public_key, nonce, hash);
                 }
                 Ok(Record::Closed { hash, how, .. }) => {
+                    if how == Closed::Landed {
+                        self.synced_landed.insert(hash);
+                    }
                     if self.closed.insert(hash) {
                         self.tally.met(match how {
                             Closed::Landed => "transactions paid",
@@ -322,6 +326,10 @@ impl Promises {
                 let paid = self.carriers.get(&payment).into_iter().flatten();
                 if !paid.into_iter().any(|hash| self.fate(hash, chain) == Fate::Paid) {
                     self.breaks("P5", &[payment], "finalized was told, and no final block pays it".into());
+                }
+                let carriers = self.carriers.get(&payment).into_iter().flatten();
+                if !carriers.into_iter().any(|hash| self.synced_landed.contains(hash)) {
+                    self.breaks("P7", &[payment], "finalized was told before it was safe on the disk".into());
                 }
                 if self.payments[payment].failed.is_some() {
                     self.breaks("P7", &[payment], "finalized was told after failed".into());
