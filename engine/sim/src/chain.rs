@@ -211,14 +211,18 @@ impl Network {
     /// The owner deletes a key, and adds it again. Both are transactions, which a reorganisation may undo.
     fn keys_come_and_go(&mut self, faults: &mut Faults, produced: &mut Produced) {
         let height = self.chain.head().height;
+        if !faults.on {
+            // A deletion that a reorganisation had undone may have come back late.
+            let missing = (0..KEYS).find(|key| !self.has(*key));
+            self.gone = missing.map(|key| (key, height));
+        }
         if let Some((key, until)) = self.gone {
-            let public_key = secret(key).public_key();
-            let is_there = self.chain.access_key(&self.account, &public_key).is_some();
-            if height < until && faults.on {
+            if height < until {
                 return;
             }
-            if !is_there {
+            if !self.has(key) {
                 let access_key = AccessKey { nonce: 0, permission: AccessKeyPermission::FullAccess };
+                let public_key = secret(key).public_key();
                 self.own(Action::AddKey(Box::new(AddKeyAction { public_key, access_key })));
             } else if height > until + 5 {
                 self.gone = None;
@@ -230,6 +234,10 @@ impl Network {
             self.gone = Some((key, height + blocks));
             produced.what.push(format!("key {key} is deleted for {blocks} blocks"));
         }
+    }
+
+    fn has(&self, key: usize) -> bool {
+        self.chain.access_key(&self.account, &secret(key).public_key()).is_some()
     }
 
     /// The owner of the account does something with a key of their own.
