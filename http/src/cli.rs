@@ -186,6 +186,8 @@ Engine:
   SETTLED_KEPT                   how many of them stay in memory as well [100000]
   DRAIN_TIMEOUT_MS               longest wait at shutdown for what was accepted [30000]
 Log:
+  DEBUG_ENDPOINTS                true: GET /debug/flamegraph?seconds=10 for clients on this machine, in a program that
+                                 was built with --features profiling [false]
   LOG_LEVEL                      trace, debug, info, warn, error, fatal, silent [info]
   NODE_ENV                       production: JSON lines";
 
@@ -374,6 +376,7 @@ mod tests {
             "RPC_TRUST",
             "JOURNAL_SEGMENT_BYTES",
             "DRAIN_TIMEOUT_MS",
+            "DEBUG_ENDPOINTS",
             "LOG_LEVEL",
             "NODE_ENV",
             "HOST",

@@ -107,6 +107,8 @@ pub struct Http {
     pub capacity: usize,
     /// `BATCH_WINDOW_MS`, for answers given before the engine is there.
     pub batch_window_ms: u64,
+    /// Whether clients on this machine may ask for a profile (`DEBUG_ENDPOINTS`); needs the feature `profiling`.
+    pub debug_endpoints: bool,
 }
 
 /// A setting that cannot be used. The text names the variable and the accepted form, never a secret value.
@@ -169,6 +171,9 @@ impl Config {
             history_retention: history_retention(env)?,
         };
         let unused: Vec<&str> = WITHOUT_EFFECT.into_iter().filter(|name| env.get(name).is_some()).collect();
+        if http.debug_endpoints && !cfg!(feature = "profiling") {
+            notes.push("DEBUG_ENDPOINTS has no effect: this program was built without --features profiling".into());
+        }
         if !unused.is_empty() {
             notes.push(format!("settings that have no effect in Keyshard: {}", unused.join(", ")));
         }
@@ -214,6 +219,7 @@ fn http(env: &Env, account: AccountId, sandbox: bool) -> Result<Http, ConfigErro
         sandbox,
         capacity: number(env, "MAX_PENDING_JOBS", 100_000, MIN_PENDING, MAX_PENDING)?,
         batch_window_ms: number(env, "BATCH_WINDOW_MS", 100, 0, 60_000)?,
+        debug_endpoints: is_true(env, "DEBUG_ENDPOINTS"),
     })
 }
 

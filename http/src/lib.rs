@@ -21,6 +21,8 @@ pub mod validate;
 mod audit;
 mod body;
 mod data_dir;
+#[cfg(feature = "profiling")]
+mod debug;
 mod dev;
 mod evidence;
 mod files;

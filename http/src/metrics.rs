@@ -23,7 +23,7 @@ pub(crate) const CONTENT_TYPE: http::HeaderValue =
 const BUCKETS: [f64; 9] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0];
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OTHER"];
 /// Every status that an answer can have.
-const STATUSES: [u16; 11] = [200, 202, 204, 400, 404, 408, 413, 415, 422, 500, 503];
+const STATUSES: [u16; 12] = [200, 202, 204, 400, 404, 408, 409, 413, 415, 422, 500, 503];
 const SERIES: usize = METHODS.len() * Route::NAMES.len() * STATUSES.len();
 const BREAKER_STATES: [&str; 3] = ["closed", "half-open", "open"];
 

@@ -1,5 +1,5 @@
 //! From a request to its handler: paths as Express matches them (any case, one slash at the end allowed).
-use std::{borrow::Cow, convert::Infallible, rc::Rc, time::Instant};
+use std::{borrow::Cow, convert::Infallible, net::SocketAddr, rc::Rc, time::Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
@@ -28,6 +28,8 @@ pub(crate) enum Route<'a> {
     MetricsJobs,
     MetricsBatching,
     Metrics,
+    /// A profile of this process.
+    Flamegraph,
     /// None of them, or none with this method.
     Unmatched,
 }
@@ -38,7 +40,7 @@ const KEEP_ALIVE: HeaderValue = HeaderValue::from_static("timeout=15");
 
 impl<'a> Route<'a> {
     /// The names of the routes in the metrics, by [`Route::index`].
-    pub(crate) const NAMES: [&'static str; 10] = [
+    pub(crate) const NAMES: [&'static str; 11] = [
         "/",
         "/health",
         "/send-ft",
@@ -48,6 +50,7 @@ impl<'a> Route<'a> {
         "/metrics/jobs",
         "/metrics/batching",
         "/metrics",
+        "/debug/flamegraph",
         "unmatched",
     ];
 
@@ -63,13 +66,18 @@ impl<'a> Route<'a> {
             Self::MetricsJobs => 6,
             Self::MetricsBatching => 7,
             Self::Metrics => 8,
-            Self::Unmatched => 9,
+            Self::Flamegraph => 9,
+            Self::Unmatched => 10,
         }
     }
 
     fn of(method: &Method, path: &'a str) -> Self {
         let route = Self::of_path(path);
-        let wanted: &[Method] = if route == Self::SendFt { &[Method::POST] } else { &[Method::GET, Method::HEAD] };
+        let wanted: &[Method] = match route {
+            Self::SendFt => &[Method::POST],
+            Self::Flamegraph => &[Method::GET],
+            _ => &[Method::GET, Method::HEAD],
+        };
         if wanted.contains(method) { route } else { Self::Unmatched }
     }
 
@@ -97,6 +105,7 @@ impl<'a> Route<'a> {
             1 if is(0, "metrics") => Self::Metrics,
             2 if is(0, "metrics") && is(1, "jobs") => Self::MetricsJobs,
             2 if is(0, "metrics") && is(1, "batching") => Self::MetricsBatching,
+            2 if is(0, "debug") && is(1, "flamegraph") => Self::Flamegraph,
             2 if is(0, "transfer") => Self::Job(decode(segments[1])),
             3 if is(0, "transfer") && is(1, "key") => Self::Key(decode(segments[2])),
             3 if is(0, "transfer") && is(1, "tx") => Self::Transaction(decode(segments[2])),
@@ -110,7 +119,11 @@ fn decode(segment: &str) -> Cow<'_, str> {
 }
 
 /// Answers one request.
-pub(crate) async fn respond(service: Rc<Service>, request: Request<Incoming>) -> Result<Answer, Infallible> {
+pub(crate) async fn respond(
+    service: Rc<Service>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Answer, Infallible> {
     let started = Instant::now();
     let method = request.method().clone();
     let uri = request.uri().clone();
@@ -128,7 +141,7 @@ pub(crate) async fn respond(service: Rc<Service>, request: Request<Incoming>) ->
         answer
     } else {
         let route = Route::of(&method, uri.path());
-        let answer = handle(&service, &route, request).await;
+        let answer = handle(&service, &route, peer, request).await;
         service.stats.record(&method, &route, answer.status(), started.elapsed());
         answer
     };
@@ -139,7 +152,7 @@ pub(crate) async fn respond(service: Rc<Service>, request: Request<Incoming>) ->
     Ok(answer)
 }
 
-async fn handle(service: &Service, route: &Route<'_>, request: Request<Incoming>) -> Answer {
+async fn handle(service: &Service, route: &Route<'_>, peer: SocketAddr, request: Request<Incoming>) -> Answer {
     match route {
         Route::Root => {
             let text = "NEAR Fungible Token Claiming Service is running!";
@@ -153,11 +166,25 @@ async fn handle(service: &Service, route: &Route<'_>, request: Request<Incoming>
         Route::MetricsJobs => transfers::counts(service),
         Route::MetricsBatching => transfers::batching(service),
         Route::Metrics => transfers::metrics(service),
-        Route::Unmatched => {
-            let path: String = request.uri().path().chars().take(MAX_SHOWN).collect();
-            error(StatusCode::NOT_FOUND, &format!("Cannot {} {path}", request.method()))
-        }
+        Route::Flamegraph => flamegraph(service, peer, &request).await.unwrap_or_else(|| not_found(&request)),
+        Route::Unmatched => not_found(&request),
     }
+}
+
+fn not_found(request: &Request<Incoming>) -> Answer {
+    let path: String = request.uri().path().chars().take(MAX_SHOWN).collect();
+    error(StatusCode::NOT_FOUND, &format!("Cannot {} {path}", request.method()))
+}
+
+#[cfg(feature = "profiling")]
+async fn flamegraph(service: &Service, peer: SocketAddr, request: &Request<Incoming>) -> Option<Answer> {
+    crate::debug::flamegraph(service, peer, request.headers(), request.uri().query().unwrap_or_default()).await
+}
+
+#[cfg(not(feature = "profiling"))]
+#[expect(clippy::unused_async, reason = "as with the feature")]
+async fn flamegraph(_: &Service, _: SocketAddr, _: &Request<Incoming>) -> Option<Answer> {
+    None
 }
 
 #[cfg(test)]
@@ -187,6 +214,8 @@ mod tests {
             ("GET", "/metrics", Route::Metrics),
             ("GET", "/metrics/jobs", Route::MetricsJobs),
             ("GET", "/metrics/batching/", Route::MetricsBatching),
+            ("GET", "/debug/flamegraph", Route::Flamegraph),
+            ("HEAD", "/debug/flamegraph", Route::Unmatched),
             ("GET", "//health", Route::Unmatched),
             ("GET", "/health//", Route::Unmatched),
             ("GET", "*", Route::Unmatched),
@@ -208,6 +237,7 @@ mod tests {
             "/metrics/jobs",
             "/metrics/batching",
             "/metrics",
+            "/debug/flamegraph",
             "?",
         ];
         for (index, path) in routes.into_iter().enumerate() {

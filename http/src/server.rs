@@ -210,9 +210,9 @@ async fn serve(
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     failing = false;
-                    welcome(&service, &mut connections, stream);
+                    welcome(&service, &mut connections, stream, peer);
                 }
                 Err(error) => {
                     if !failing && !is_of_the_client(&error) {
@@ -240,8 +240,8 @@ async fn serve(
         }
     }
     // Whoever the kernel has already taken in is served, not reset.
-    while let Ok(Ok((stream, _))) = timeout(Duration::ZERO, listener.accept()).await {
-        welcome(&service, &mut connections, stream);
+    while let Ok(Ok((stream, peer))) = timeout(Duration::ZERO, listener.accept()).await {
+        welcome(&service, &mut connections, stream, peer);
     }
     drop(listener);
     service.phase.send_replace(Phase::Draining);
@@ -260,21 +260,21 @@ async fn all_ended(connections: &mut JoinSet<()>) {
 }
 
 /// Serves a connection, or closes it at once if there are too many.
-fn welcome(service: &Rc<Service>, connections: &mut JoinSet<()>, stream: TcpStream) {
+fn welcome(service: &Rc<Service>, connections: &mut JoinSet<()>, stream: TcpStream, peer: SocketAddr) {
     if let Some(place) = Place::take(&service.shared) {
-        connections.spawn_local(connection(Rc::clone(service), place, stream));
+        connections.spawn_local(connection(Rc::clone(service), place, stream, peer));
     }
 }
 
 /// The life of one connection.
-async fn connection(service: Rc<Service>, _place: Place, stream: TcpStream) {
+async fn connection(service: Rc<Service>, _place: Place, stream: TcpStream, peer: SocketAddr) {
     let http = service.http();
     // Without it an answer in two segments waits for the client's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
     let io = Connection::new(stream, http.write_timeout);
     let handler = service_fn({
         let service = Rc::clone(&service);
-        move |request| router::respond(Rc::clone(&service), request)
+        move |request| router::respond(Rc::clone(&service), peer, request)
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -35,6 +35,7 @@ pub(crate) fn http() -> Http {
         sandbox: true,
         capacity: 1_000,
         batch_window_ms: 100,
+        debug_endpoints: false,
     }
 }
 
