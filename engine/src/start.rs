@@ -1,7 +1,9 @@
 //! Start-up: asks the node everything that could go wrong later, and says so now.
 use std::{collections::HashSet, time::Duration};
 
-use keyshard_rpc::{Answer, BlockRef, Client, Error, Fate, Permission, ProtocolConfig, Refusal, Route};
+use keyshard_rpc::{
+    AccessKeyInfo, Answer, BlockRef, Client, EndpointId, Error, Fate, Permission, ProtocolConfig, Refusal, Route,
+};
 use keyshard_shard::{
     AccessKey, ChainLimits, CryptoHash, EndpointIndex, Head, Recovered, Signer, StoragePolicy, Trust,
 };
@@ -133,9 +135,8 @@ pub(crate) async fn preflight(config: &mut Config) -> Result<Preflight, StartErr
         }
         Err(error) => return Err(unreachable(&error)),
     }
-    let on_chain = patiently(async || client.view_access_key_list(Route::Any, BlockRef::Final, account).await).await;
-    let on_chain = on_chain.map_err(|error| unreachable(&error))?.value;
-    let keys = match_keys(std::mem::take(&mut config.keys), &on_chain.keys, account, &chain_id)?;
+    let on_chain = read_keys(&client, account).await?;
+    let keys = match_keys(std::mem::take(&mut config.keys), &on_chain, account, &chain_id)?;
 
     let limits = read_limits(&client).await?;
     let block = patiently(async || client.block(Route::Any, BlockRef::Final).await).await;
@@ -226,19 +227,46 @@ async fn reach(client: &Client) -> Result<Chain, StartError> {
     }
 }
 
-/// The limits of the chain: the longest validity period that any endpoint tells of, since one that is believed too short
-/// could pay twice.
+/// The limits of the chain. The validity period is part of the genesis: endpoints that tell different ones are not on one
+/// chain, or one of them is wrong. One that is believed too short could pay twice.
 async fn read_limits(client: &Client) -> Result<ProtocolConfig, StartError> {
-    let mut limits = patiently(async || client.protocol_config(Route::Any).await).await;
-    if let Ok(Answer { value: limits, .. }) = &mut limits {
-        for endpoint in client.endpoints() {
-            if let Ok(other) = client.protocol_config(Route::Only(endpoint.id)).await {
-                let longest = limits.transaction_validity_period.max(other.value.transaction_validity_period);
-                limits.transaction_validity_period = longest;
+    let limits = patiently(async || client.protocol_config(Route::Any).await).await;
+    let Answer { value: limits, endpoint } = limits.map_err(|error| unreachable(&error))?;
+    for other in others(client, endpoint) {
+        if let Ok(Answer { value, .. }) = client.protocol_config(Route::Only(other)).await
+            && value.transaction_validity_period != limits.transaction_validity_period
+        {
+            return Err(StartError::Config(format!(
+                "RPC_URLS disagree about transaction_validity_period: {} says {} blocks, {} says {}. Leave the wrong one out",
+                client.endpoint_name(endpoint),
+                limits.transaction_validity_period,
+                client.endpoint_name(other),
+                value.transaction_validity_period
+            )));
+        }
+    }
+    Ok(limits)
+}
+
+/// The account's keys. Of each the lowest nonce that any endpoint tells: what was signed here the journal knows, and one that
+/// is too high would make the key useless.
+async fn read_keys(client: &Client, account: &str) -> Result<Vec<AccessKeyInfo>, StartError> {
+    let list = patiently(async || client.view_access_key_list(Route::Any, BlockRef::Final, account).await).await;
+    let Answer { value: list, endpoint } = list.map_err(|error| unreachable(&error))?;
+    let mut keys = list.keys;
+    for other in others(client, endpoint) {
+        if let Ok(answer) = client.view_access_key_list(Route::Only(other), BlockRef::Final, account).await {
+            for key in &mut keys {
+                let told = answer.value.keys.iter().find(|told| told.public_key == key.public_key);
+                key.nonce = key.nonce.min(told.map_or(key.nonce, |told| told.nonce));
             }
         }
     }
-    Ok(limits.map_err(|error| unreachable(&error))?.value)
+    Ok(keys)
+}
+
+fn others(client: &Client, endpoint: EndpointId) -> Vec<EndpointId> {
+    client.endpoints().iter().map(|other| other.id).filter(|id| *id != endpoint).collect()
 }
 
 /// Whose word ends a transaction.
@@ -256,7 +284,7 @@ pub(crate) fn trust(config: &Config) -> Result<Trust, StartError> {
 /// Keeps the configured keys that may sign everything, with their nonces.
 fn match_keys(
     configured: Vec<SecretKey>,
-    on_chain: &[keyshard_rpc::AccessKeyInfo],
+    on_chain: &[AccessKeyInfo],
     account: &str,
     chain_id: &str,
 ) -> Result<Vec<AccessKey>, StartError> {

@@ -172,3 +172,14 @@ async fn a_lying_endpoint_makes_nothing_final_and_nothing_paid_twice() {
     }
     assert_eq!(engine.batching().transfers, 20, "each was signed once");
 }
+
+#[tokio::test]
+async fn endpoints_that_disagree_about_the_validity_period_are_refused() {
+    let node = sandbox(1);
+    let way = way(&node, r#""transaction_validity_period":1000"#, r#""transaction_validity_period":   1"#).await;
+    way.lie.on.store(true, Ordering::SeqCst);
+    let mut config = config(&node);
+    config.rpc = endpoints(&[&node.rpc_url(), &way.url]);
+    let Err(error) = Engine::start(config).await else { panic!("it started") };
+    assert!(error.to_string().contains("RPC_URLS disagree about transaction_validity_period"), "{error}");
+}
