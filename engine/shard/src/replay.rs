@@ -1,5 +1,5 @@
 //! What a journal says is still open, and how a new life takes it over.
-use std::{cmp::Ordering, sync::Arc};
+use std::{cmp::Ordering, collections::hash_map::Entry, sync::Arc};
 
 use foldhash::{HashMap, HashSet};
 use near_primitives::{action::Action, hash::CryptoHash, transaction::SignedTransaction};
@@ -96,19 +96,6 @@ impl Recovered {
 #[error("the journal contradicts itself: {0}")]
 pub struct Contradiction(String);
 
-/// Where a transfer is while records are read.
-struct Accepted {
-    transfer: Transfer,
-    at: Instant,
-    tried: Vec<CryptoHash>,
-    place: Place,
-}
-
-enum Place {
-    Waiting,
-    Carried(CryptoHash),
-}
-
 /// What the records of a whole journal, in the order they were written and each with its shard, leave open.
 ///
 /// A repetition ([`Record::Begin`] to [`Record::End`]) replaces what its shard wrote before in the same life; the first
@@ -117,7 +104,8 @@ enum Place {
 pub fn recover(records: Vec<(u16, Record)>) -> Result<Recovered, Contradiction> {
     let plan = Plan::read(&records)?;
     let settled = settled(&records);
-    let mut replay = Replay::default();
+    let mut replay =
+        Replay::new(records.iter().filter(|(_, record)| matches!(record, Record::Accepted { .. })).count());
     let mut lives: HashMap<u16, u64> = HashMap::default();
     let genesis = records.iter().rev().find_map(|(_, record)| match record {
         Record::Begin { genesis, .. } => Some(*genesis),
@@ -211,9 +199,10 @@ fn headless(shard: u16) -> Contradiction {
 /// Follows records in the order they were written.
 #[derive(Default)]
 struct Replay {
-    /// In the order of acceptance.
-    accepted: Vec<TransferId>,
-    open: HashMap<TransferId, Accepted>,
+    /// In the order of acceptance; those that settled are gone.
+    accepted: Vec<Option<RecoveredTransfer>>,
+    /// Their places there. A million of them are looked up one by one: what is looked at is kept small.
+    open: HashMap<TransferId, usize>,
     settled: HashSet<TransferId>,
     attempts: HashMap<CryptoHash, RecoveredAttempt>,
     closed: HashSet<CryptoHash>,
@@ -222,6 +211,13 @@ struct Replay {
 }
 
 impl Replay {
+    /// With room for so many transfers.
+    fn new(transfers: usize) -> Self {
+        let mut replay = Self { accepted: Vec::with_capacity(transfers), ..Self::default() };
+        replay.open.reserve(transfers);
+        replay
+    }
+
     /// Reads one more record. A record may come twice: repetitions repeat what is open.
     fn read(&mut self, record: Record) -> Result<(), Contradiction> {
         match record {
@@ -236,9 +232,11 @@ impl Replay {
                 if self.settled.contains(&id) {
                     return Err(Contradiction(format!("transfer {id:?} is accepted after it has settled")));
                 }
-                if !self.open.contains_key(&id) {
-                    self.accepted.push(id);
-                    self.open.insert(id, Accepted { transfer, at, tried: tried.into(), place: Place::Waiting });
+                if let Entry::Vacant(place) = self.open.entry(id) {
+                    place.insert(self.accepted.len());
+                    let open =
+                        RecoveredTransfer { transfer, accepted_at: at, carried_by: None, tried: tried.into_vec() };
+                    self.accepted.push(Some(open));
                 }
                 Ok(())
             }
@@ -255,9 +253,9 @@ impl Replay {
                     return Ok(());
                 }
                 for id in &transfers {
-                    match self.open.get_mut(id).map(|open| &mut open.place) {
-                        Some(place @ Place::Waiting) => *place = Place::Carried(hash),
-                        Some(Place::Carried(other)) => {
+                    match self.open(*id).map(|open| &mut open.carried_by) {
+                        Some(place @ None) => *place = Some(hash),
+                        Some(Some(other)) => {
                             return Err(Contradiction(format!("transfer {id:?} is in {hash} and in {other}")));
                         }
                         None => return Err(Contradiction(format!("{hash} carries {id:?}, which is not open"))),
@@ -278,8 +276,8 @@ impl Replay {
                     match how {
                         Closed::Landed => self.settle(id),
                         Closed::Failed { .. } | Closed::Dead(_) => {
-                            if let Some(open) = self.open.get_mut(&id) {
-                                open.place = Place::Waiting;
+                            if let Some(open) = self.open(id) {
+                                open.carried_by = None;
                                 open.tried.push(hash);
                             }
                         }
@@ -287,38 +285,31 @@ impl Replay {
                 }
                 Ok(())
             }
-            Record::Failed { id, .. } => match self.open.get(&id).map(|open| &open.place) {
-                Some(Place::Waiting) => {
+            Record::Failed { id, .. } => match self.open(id).map(|open| open.carried_by) {
+                Some(None) => {
                     self.settle(id);
                     Ok(())
                 }
-                Some(Place::Carried(hash)) => {
-                    Err(Contradiction(format!("transfer {id:?} has failed, but {hash} carries it")))
-                }
+                Some(Some(hash)) => Err(Contradiction(format!("transfer {id:?} has failed, but {hash} carries it"))),
                 None => Err(Contradiction(format!("transfer {id:?} has failed, but is not open"))),
             },
         }
     }
 
+    fn open(&mut self, id: TransferId) -> Option<&mut RecoveredTransfer> {
+        self.accepted[*self.open.get(&id)?].as_mut()
+    }
+
     fn settle(&mut self, id: TransferId) {
-        self.open.remove(&id);
+        if let Some(place) = self.open.remove(&id) {
+            self.accepted[place] = None;
+        }
         self.settled.insert(id);
     }
 
     /// What is open after the last record.
-    fn finish(mut self) -> Recovered {
-        let transfers = self
-            .accepted
-            .into_iter()
-            .filter_map(|id| self.open.remove(&id))
-            .map(|Accepted { transfer, at, tried, place }| {
-                let carried_by = match place {
-                    Place::Waiting => None,
-                    Place::Carried(hash) => Some(hash),
-                };
-                RecoveredTransfer { transfer, accepted_at: at, carried_by, tried }
-            })
-            .collect();
+    fn finish(self) -> Recovered {
+        let transfers = self.accepted.into_iter().flatten().collect();
         let mut attempts: Vec<_> = self.attempts.into_values().collect();
         attempts.sort_unstable_by(|a, b| (&a.public_key, a.nonce).cmp(&(&b.public_key, b.nonce)));
         Recovered { transfers, attempts, nonces: self.nonces, ..Recovered::default() }
