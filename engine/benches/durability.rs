@@ -102,13 +102,14 @@ fn run(sync: bool, length: Duration, request: usize, block_ms: u64) -> Run {
     };
     // What is open does not count: whatever was accepted besides has settled.
     let settled = || accepted.load(Relaxed).saturating_sub(engine.pending());
-    std::thread::sleep(length / 4);
+    let warm_up = length / 4;
+    std::thread::sleep(warm_up);
     let (from, cpu, begun) = (settled(), cpu_seconds(), Instant::now());
-    std::thread::sleep(length - length / 4);
+    std::thread::sleep(length.saturating_sub(warm_up));
     let (to, cpu, elapsed) = (settled(), cpu_seconds() - cpu, begun.elapsed().as_secs_f64());
     stop.store(true, Relaxed);
     client.join().unwrap();
-    let drained = runtime.block_on(engine.drain(Duration::from_secs(60)));
+    let drained = runtime.block_on(engine.drain(Duration::from_mins(1)));
     assert_eq!(drained.open, 0, "everything settles");
     Run { settled_per_s: (to - from) as f64 / elapsed, cores: cpu / elapsed }
 }

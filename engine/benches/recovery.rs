@@ -302,7 +302,7 @@ async fn engine(directory: &Path) {
     };
     let (engine, _doors) = Engine::start(config).await.unwrap();
     println!("{:>28} {:>6} MB at most", "an engine has started:", status_mb("VmHWM"));
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while engine.pending() == 0 || TcpStream::connect(node.trim_start_matches("http://")).await.is_err() {
         assert!(Instant::now() < deadline);
     }
