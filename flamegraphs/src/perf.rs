@@ -12,6 +12,9 @@ use inferno::collapse::{Collapse as _, perf::Folder, perf::Options};
 
 use crate::folded::{Folded, FoldedError};
 
+/// What a sample is told with: not the words of a tracepoint, which would be taken for a thread's name.
+const FIELDS: &str = "comm,tid,time,period,event,ip,sym,dso";
+
 /// What perf counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
@@ -27,10 +30,19 @@ impl Event {
     /// Ticks a second. A tick copies 16 KiB.
     pub const FREQUENCY: u32 = 99;
 
-    fn arguments(self) -> [String; 4] {
+    fn arguments(self) -> Vec<String> {
         match self {
-            Self::OnCpu => ["-e".into(), "cpu-clock".into(), "-F".into(), Self::FREQUENCY.to_string()],
-            Self::Sleeps => ["-e".into(), "sched:sched_switch".into(), "-c".into(), Self::SLEEPS_EACH.to_string()],
+            Self::OnCpu => vec!["-e".into(), "cpu-clock".into(), "-F".into(), Self::FREQUENCY.to_string()],
+            // As long as periods are asked for, a tracepoint takes every event, whatever -c says.
+            Self::Sleeps => {
+                vec![
+                    "-e".into(),
+                    "sched:sched_switch".into(),
+                    "--no-period".into(),
+                    "-c".into(),
+                    Self::SLEEPS_EACH.to_string(),
+                ]
+            }
         }
     }
 }
@@ -64,7 +76,7 @@ pub fn record(pid: u32, event: Event, time: Duration, file: &Path) -> Result<(),
 /// What is in such a file. Takes a core for a while.
 pub fn stacks(file: &Path) -> Result<Folded, PerfError> {
     // With --inline it looks every address up in another process, for minutes.
-    collapse(&run(Command::new("perf").args(["script", "--no-inline", "-i"]).arg(file))?)
+    collapse(&run(Command::new("perf").args(["script", "--no-inline", "-F", FIELDS, "-i"]).arg(file))?)
 }
 
 /// The stacks in what `perf script` says.
@@ -96,12 +108,12 @@ mod tests {
 
     const SCRIPT: &str = "\
 shard-0   123  1.000000:  10101010 cpu-clock: \n\
-\t  7f01 sha2::compress::h0123456789abcdef+0x1 (/x/keyshard)\n\
-\t  7f02 keyshard_shard::tx::sign+0x2 (/x/keyshard)\n\
+\t  7f01 sha2::compress::h0123456789abcdef (/x/keyshard)\n\
+\t  7f02 keyshard_shard::tx::sign (/x/keyshard)\n\
 \n\
 journal   124  1.100000:  10101010 cpu-clock: \n\
-\tffffffff81000000 vfs_write+0x1 ([kernel.kallsyms])\n\
-\t  7f03 keyshard_engine::journal::write+0x2 (/x/keyshard)\n\
+\tffffffff81000000 vfs_write ([kernel.kallsyms])\n\
+\t  7f03 keyshard_engine::journal::write (/x/keyshard)\n\
 \n";
 
     #[test]
