@@ -46,6 +46,11 @@ pub use keyshard_rpc as rpc;
 pub use keyshard_shard::{IdempotencyKey, Level, StoragePolicy, Trust};
 pub use ring::Bell;
 
+/// What names a node's chain in journal and history: its genesis, or a hash of its id where nobody tells it.
+pub fn chain_name(status: &keyshard_rpc::Status) -> keyshard_shard::CryptoHash {
+    courier::Chain::of(status).name()
+}
+
 /// What nodes say, in the shard's words: the simulator's nodes are understood by the same functions.
 #[doc(hidden)]
 pub mod words {

@@ -108,9 +108,7 @@ impl Witness {
                 Ok(status) if status.syncing => why.push(format!("{name} is syncing")),
                 Err(error) => why.push(format!("{name}: {error}")),
                 Ok(status) => {
-                    // As the engine names a chain whose genesis nobody tells.
-                    let genesis = status.genesis_hash.as_ref().and_then(|genesis| genesis.parse().ok());
-                    let genesis = genesis.unwrap_or_else(|| CryptoHash::hash_bytes(status.chain_id.as_bytes()));
+                    let genesis = keyshard_engine::chain_name(&status);
                     if *chain.get_or_insert(genesis) != genesis {
                         return Err("RPC_URLS mixes networks: its nodes have different genesis hashes".into());
                     }
