@@ -2,9 +2,13 @@
 use std::collections::VecDeque;
 
 use foldhash::HashSet;
-use near_primitives::{action::Action, types::AccountId};
+use near_primitives::types::AccountId;
 
-use crate::{ChainLimits, limits, transfer::Open, tx};
+use crate::{
+    ChainLimits, limits,
+    transfer::Open,
+    tx::{self, Action},
+};
 
 /// The bounds of one transaction.
 #[derive(Debug, Clone, Copy)]
@@ -62,17 +66,18 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn actions(&self, bounds: &Bounds) -> Vec<Action> {
+    /// One action a step. Without steps it is one that does nothing, since a transaction has at least one.
+    pub(crate) fn actions(&self, bounds: &Bounds) -> Vec<Action<'_>> {
         let transfer = |position: usize| &self.transfers[position].transfer;
-        self.steps
-            .iter()
-            .map(|step| match *step {
-                Step::Pay(position) => tx::ft_transfer(transfer(position), bounds.gas_transfer),
-                Step::Register(position) => {
-                    tx::storage_deposit(&transfer(position).receiver, bounds.deposit, bounds.gas_deposit)
-                }
-            })
-            .collect()
+        let action = |step: &Step| match *step {
+            Step::Pay(position) => Action::Pay { transfer: transfer(position), gas: bounds.gas_transfer },
+            Step::Register(position) => Action::Register {
+                account: &transfer(position).receiver,
+                deposit: bounds.deposit,
+                gas: bounds.gas_deposit,
+            },
+        };
+        if self.steps.is_empty() { vec![Action::Nothing] } else { self.steps.iter().map(action).collect() }
     }
 }
 

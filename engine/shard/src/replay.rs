@@ -366,8 +366,9 @@ mod tests {
         let account: AccountId = "test.near".parse().unwrap();
         let block_hash = CryptoHash::hash_bytes(&[block]);
         let envelope = tx::Envelope { signer_id: &account, receiver_id: &account, nonce, block_hash };
-        let actions = ids.iter().map(|id| tx::ft_transfer(&transfer(*id), 1)).collect();
-        let tx::Signed { hash, bytes } = tx::sign(&signer, &envelope, actions);
+        let transfers: Vec<Transfer> = ids.iter().map(|id| transfer(*id)).collect();
+        let actions: Vec<_> = transfers.iter().map(|transfer| tx::Action::Pay { transfer, gas: 1 }).collect();
+        let tx::Signed { hash, bytes } = tx::sign(&signer, &envelope, &actions);
         let record = Record::Signed {
             public_key: signer.public_key().clone(),
             nonce,

@@ -72,8 +72,7 @@ impl Shard {
                 *budget -= plan.amount;
             }
             self.lone_in_flight += usize::from(from == Source::Lone);
-            let actions = plan.actions(&bounds);
-            self.sign(now, key, head, plan, actions);
+            self.sign(now, key, head, plan);
         }
     }
 
@@ -122,20 +121,14 @@ impl Shard {
         Some(key)
     }
 
-    pub(super) fn sign(
-        &mut self,
-        now: Instant,
-        key: usize,
-        head: Head,
-        plan: Plan,
-        actions: Vec<near_primitives::action::Action>,
-    ) {
+    /// A plan without transfers is signed as a fence.
+    pub(super) fn sign(&mut self, now: Instant, key: usize, head: Head, plan: Plan) {
         let nonce = self.keys[key].next_nonce();
         self.keys[key].in_flight += 1;
         let receiver_id = if plan.transfers.is_empty() { &self.settings.account } else { &self.settings.token };
         let envelope = tx::Envelope { signer_id: &self.settings.account, receiver_id, nonce, block_hash: head.hash };
         let Some(signer) = &self.keys[key].signer else { panic!("a retired key was chosen to sign") };
-        let signed = tx::sign(signer, &envelope, actions);
+        let signed = tx::sign(signer, &envelope, &plan.actions(&self.bounds()));
         let public_key = self.keys[key].public_key().clone();
 
         let transfers: Box<[TransferId]> = plan.transfers.iter().map(|open| open.transfer.id).collect();
@@ -174,7 +167,7 @@ impl Shard {
             && self.recovering.is_empty()
             && let Some(head) = self.reference(now)
         {
-            self.sign(now, key, head, Plan::default(), vec![tx::nothing()]);
+            self.sign(now, key, head, Plan::default());
         }
     }
 
