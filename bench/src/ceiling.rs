@@ -10,34 +10,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use near_crypto::SecretKey;
-use near_primitives::{
-    action::{Action, FunctionCallAction},
-    hash::CryptoHash,
-    transaction::{SignedTransaction, Transaction, TransactionV0},
-    types::{AccountId, Balance, Gas},
-};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::task::LocalSet;
 
 use crate::{
     chain::{Watch, watch::Scope},
-    load::{Answer, Live, Log, Record},
+    load::{Live, Log, Record},
     machine::Clocks,
     measure,
     plan::Plan,
     progress::Progress,
     report::Run,
     script::{Draw, Kind, Script},
+    signed::{self, Ready},
     stand::Stand,
     trial::{self, TrialError},
 };
 
-/// Gas attached to each transfer: more than it burns, and 100 of them are within what a transaction may attach.
-const GAS: u64 = 2_500_000_000_000;
 /// Most bytes of signed transactions that are held ready.
 const MAX_READY_BYTES: usize = 256 << 20;
 /// What a transfer takes there, in base64 and with its share of the rest.
@@ -70,14 +61,6 @@ impl Default for Settings {
     fn default() -> Self {
         Self { seconds: 12.0, batch: 100, in_flight: 24 }
     }
-}
-
-/// A batch, ready to be sent.
-struct Ready {
-    number: u64,
-    /// Which of the keys signed it.
-    key: usize,
-    body: Bytes,
 }
 
 /// What the senders share.
@@ -113,7 +96,8 @@ pub async fn run(
     let draw = Draw { fresh: 0.0, ..draw };
     let script = Script::new(plan, vec![Kind::of(batch)], draw, trial::tag()).map_err(|e| failed(&e.to_string()))?;
     let script = Arc::new(script);
-    let (ready, nonces) = sign_all(stand, &payer, &script).await?;
+    let until = if stand.metered { "EXECUTED_OPTIMISTIC" } else { "NONE" };
+    let (ready, nonces) = signed::sign(stand, &payer, &stand.keys, &script, until).await?;
 
     let after = stand.node.last_final().await?.height;
     let (start, began_unix_ns) = trial::beginning();
@@ -180,66 +164,6 @@ pub async fn run(
         run.complaints.push("nothing landed".into());
     }
     Ok(Some(run))
-}
-
-/// Signs a batch for each request of the script, the keys in turn.
-async fn sign_all(stand: &Stand, payer: &str, script: &Script) -> Result<(Vec<Ready>, Vec<u64>), TrialError> {
-    #[derive(Deserialize)]
-    struct Key {
-        nonce: u64,
-    }
-    let failed = |why: String| TrialError::System(std::io::Error::other(why));
-    let account: AccountId = payer.parse().map_err(|_| failed(format!("{payer:?} is not an account")))?;
-    let token: AccountId = stand.token.parse().map_err(|_| failed(format!("{:?} is not an account", stand.token)))?;
-    let block = stand.node.last_final().await?;
-    let block_hash: CryptoHash = block.hash.parse().map_err(|_| failed("the node's block hash is none".into()))?;
-    let mut keys = Vec::new();
-    for text in &stand.keys {
-        let secret: SecretKey = text.parse().map_err(|_| failed("a key cannot be read".into()))?;
-        let question = json!({
-            "request_type": "view_access_key", "finality": "optimistic",
-            "account_id": payer, "public_key": secret.public_key().to_string(),
-        });
-        let Key { nonce } = stand.node.call("query", question).await?;
-        keys.push((secret, nonce));
-    }
-    let until = if stand.metered { "EXECUTED_OPTIMISTIC" } else { "NONE" };
-    let nonces = keys.iter().map(|(_, nonce)| *nonce).collect();
-    let mut ready = Vec::with_capacity(script.requests() as usize);
-    for number in 0..script.requests() {
-        let key = number as usize % keys.len();
-        let (secret, nonce) = &mut keys[key];
-        *nonce += 1;
-        let actions = script.numbers(number).zip(0..).map(|(transfer, place)| action(script, number, transfer, place));
-        let transaction = Transaction::V0(TransactionV0 {
-            signer_id: account.clone(),
-            public_key: secret.public_key(),
-            nonce: *nonce,
-            receiver_id: token.clone(),
-            block_hash,
-            actions: actions.collect(),
-        });
-        let (hash, _) = transaction.get_hash_and_size();
-        let signed = SignedTransaction::new(secret.sign(hash.as_ref()), transaction);
-        let bytes = borsh::to_vec(&signed)?;
-        let body = format!(
-            r#"{{"jsonrpc":"2.0","id":"ceiling","method":"send_tx","params":{{"signed_tx_base64":"{}","wait_until":"{until}"}}}}"#,
-            STANDARD.encode(&bytes)
-        );
-        ready.push(Ready { number, key, body: body.into() });
-    }
-    Ok((ready, nonces))
-}
-
-fn action(script: &Script, request: u64, number: u64, place: u32) -> Action {
-    let crate::script::Transfer { receiver, amount } = script.transfer(request, place);
-    let memo = script.memo(number);
-    Action::FunctionCall(Box::new(FunctionCallAction {
-        method_name: "ft_transfer".into(),
-        args: format!(r#"{{"receiver_id":"{receiver}","amount":"{amount}","memo":"{memo}"}}"#).into_bytes(),
-        gas: Gas::from_gas(GAS),
-        deposit: Balance::from_yoctonear(1),
-    }))
 }
 
 /// A fixed number of batches in flight: the next of a key goes out when one of it has been executed.
@@ -321,23 +245,10 @@ async fn nonces_now(stand: &Stand, payer: &str) -> Option<u64> {
 
 impl Shared {
     async fn send(&self, Ready { number, body, .. }: Ready) {
-        #[derive(Deserialize)]
-        struct Reply {
-            error: Option<serde_json::Value>,
-        }
         let us = |at: Instant| at.saturating_duration_since(self.start).as_micros() as u64;
         let due = Instant::now();
         self.sent.set(self.sent.get() + 1);
-        let request =
-            self.client.post(&self.url).header(http::header::CONTENT_TYPE, "application/json").body(body).send();
-        let reply = async { request.await?.json::<Reply>().await }.await;
-        let (answer, complaint) = match reply {
-            Ok(Reply { error: None }) => (Answer::Status(200), None),
-            // It goes on after the node stopped waiting for it.
-            Ok(Reply { error: Some(error) }) if error["cause"]["name"] == "TIMEOUT_ERROR" => (Answer::TimedOut, None),
-            Ok(Reply { error: Some(error) }) => (Answer::Status(500), Some(error.to_string())),
-            Err(error) => (Answer::Broken, Some(error.without_url().to_string())),
-        };
+        let (answer, complaint) = signed::send(&self.client, &self.url, body).await;
         let mut log = self.log.borrow_mut();
         log.records[number as usize] =
             Record { due_us: us(due), sent_us: us(due), ended_us: us(Instant::now()), answer };

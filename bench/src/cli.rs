@@ -12,9 +12,9 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    ceiling, compare,
+    ceiling, compare, idle,
     load::Settings,
-    max_tps,
+    lone, max_tps, open, overload,
     profile::{self, Profile},
     report::Report,
     roles,
@@ -50,6 +50,14 @@ enum Command {
     Noop(Noop),
     /// Durable accepts (Prefer: respond-async) beside noop, as fast as connections go
     Accepts(Accepts),
+    /// Twice what the chain takes: what still lands, how soon the rest is refused, how long the accepted wait
+    Overload(Overload),
+    /// Answer time of one lone transfer, beside a bare `send_tx` of the same
+    Lone(Lone),
+    /// CPU of the service while nobody asks for anything
+    Idle(Idle),
+    /// Memory with a million open transfers, and after kill -9 and a restart
+    Open(Open),
     /// Two reports side by side
     Compare(Compare),
     /// What is measured runs as this
@@ -168,6 +176,65 @@ struct Accepts {
 }
 
 #[derive(Args)]
+struct Overload {
+    /// Seconds
+    #[arg(long, default_value_t = 60.0)]
+    duration: f64,
+    /// Times the ceiling that are offered
+    #[arg(long, default_value_t = 2.0)]
+    times: f64,
+    /// Seconds of backlog that the service takes: `MAX_PENDING_JOBS` is set to that times the ceiling, unless --set does
+    #[arg(long, default_value_t = 5.0)]
+    backlog: f64,
+    /// Seconds for which the ceiling is measured before
+    #[arg(long, default_value_t = 12.0)]
+    ceiling_seconds: f64,
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Args)]
+struct Lone {
+    /// How many of each
+    #[arg(long, default_value_t = 40)]
+    pairs: usize,
+    /// What both wait for
+    #[arg(long, value_enum, default_value = "executed-optimistic")]
+    wait_until: lone::Level,
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Args)]
+struct Idle {
+    /// Seconds, just started and again after a load
+    #[arg(long, default_value_t = 20.0)]
+    duration: f64,
+    /// Transfers a second of the load in between, for five seconds
+    #[arg(long, default_value_t = 100.0)]
+    rate: f64,
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Args)]
+struct Open {
+    /// How many
+    #[arg(long, default_value_t = open::MILLION)]
+    transfers: u64,
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Args)]
 struct Compare {
     /// A report.json, or its directory
     first: PathBuf,
@@ -231,9 +298,9 @@ struct What {
 #[derive(Args)]
 #[command(next_help_heading = "How it is loaded")]
 struct How {
-    /// Transfers a request
-    #[arg(long, default_value_t = 1)]
-    batch: u32,
+    /// Transfers a request [default: 1; 100 for open]
+    #[arg(long)]
+    batch: Option<u32>,
     /// How receivers are drawn: uniform, zipf, or zipf:EXPONENT
     #[arg(long, default_value = "uniform")]
     skew: Skew,
@@ -246,7 +313,7 @@ struct How {
     /// Ask for an answer as soon as transfers are safe (Prefer: respond-async), instead of once they are executed
     #[arg(long)]
     respond_async: bool,
-    /// Most connections at a time [default: 10000; 64 for accepts]
+    /// Most connections at a time [default: 10000; 64 for accepts, 8 for open]
     #[arg(long)]
     connections: Option<usize>,
     /// Threads of the load
@@ -318,11 +385,12 @@ async fn measure(command: Command) -> Result<ExitCode, Error> {
             }
         }
     });
-    let begin = |title: &'static str, what: &What, how: &How, connections: usize, name: &str| {
-        let plan = what.plan(directory(how.out.as_ref(), name));
-        let loads = how.loads(connections);
+    let begin_as = |title: &'static str, plan: Result<stand::Plan, Error>, loads: Loads| {
         let interrupted = Arc::clone(&interrupted);
         async move { Session::begin(title, plan?, loads, interrupted).await }
+    };
+    let begin = |title: &'static str, what: &What, how: &How, connections: usize, name: &str| {
+        begin_as(title, what.plan(directory(how.out.as_ref(), name)), how.loads(connections, 1))
     };
     let many = 10_000;
     let (report, _) = match &command {
@@ -357,6 +425,36 @@ async fn measure(command: Command) -> Result<ExitCode, Error> {
             let session = begin("Durable accepts", &options.what, &options.how, 64, "accepts").await?;
             yardsticks::accepts(session, options.duration).await?
         }
+        Command::Overload(options) => {
+            let session = begin("Overload", &options.what, &options.how, many, "overload").await?;
+            let options = overload::Options {
+                seconds: options.duration,
+                times: options.times,
+                backlog_s: options.backlog,
+                ceiling: ceiling::Settings { seconds: options.ceiling_seconds, ..ceiling::Settings::default() },
+            };
+            overload::run(session, options).await?
+        }
+        Command::Lone(options) => {
+            let Lone { pairs, wait_until, what, how } = options;
+            let mut plan = what.plan(directory(how.out.as_ref(), "lone"))?;
+            plan.settings.insert(0, lone::setting(*wait_until));
+            plan.sandbox.keys += 1;
+            let session = begin_as("One lone transfer", Ok(plan), how.loads(1, 1)).await?;
+            lone::run(session, (*pairs).max(1), *wait_until).await?
+        }
+        Command::Idle(options) => {
+            let session = begin("Idle", &options.what, &options.how, many, "idle").await?;
+            idle::run(session, options.duration, options.rate).await?
+        }
+        Command::Open(options) => {
+            let Open { transfers, what, how } = options;
+            let mut plan = what.plan(directory(how.out.as_ref(), "open"))?;
+            plan.settings.insert(0, ("MAX_PENDING_JOBS".into(), transfers.to_string()));
+            plan.sandbox.block_ms = open::STANDSTILL_MS;
+            let session = begin_as("Open transfers", Ok(plan), how.loads(8, 100)).await?;
+            open::run(session, *transfers).await?
+        }
         Command::Noop(options) => {
             let settings = Settings {
                 threads: options.threads.max(1),
@@ -369,8 +467,7 @@ async fn measure(command: Command) -> Result<ExitCode, Error> {
         }
         _ => return Err(Error::Other("not a measurement".into())),
     };
-    let held = report.runs.last().is_none_or(crate::report::Run::passed);
-    Ok(if held { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 impl What {
@@ -407,9 +504,9 @@ impl What {
 }
 
 impl How {
-    fn loads(&self, connections: usize) -> Loads {
+    fn loads(&self, connections: usize, batch: u32) -> Loads {
         Loads {
-            batch: self.batch,
+            batch: self.batch.unwrap_or(batch),
             draw: Draw {
                 receivers: Vec::new(),
                 skew: self.skew,
@@ -469,7 +566,7 @@ mod tests {
     fn arguments() {
         let parse = |line: &str| Cli::try_parse_from(line.split(' ')).map(|cli| cli.command);
         let Ok(Command::MaxTps(max)) = parse("keyshard-bench max-tps") else { panic!("not max-tps") };
-        assert!((max.duration - 60.0).abs() < 1e-9 && max.what.node.is_none() && max.how.batch == 1);
+        assert!((max.duration - 60.0).abs() < 1e-9 && max.what.node.is_none() && max.how.batch.is_none());
         let line =
             "keyshard-bench run testnet-200tps --scale-time 0.1 --set SHARDS=2 --set WAIT_UNTIL=Final --skew zipf:2";
         let Ok(Command::Run(run)) = parse(line) else { panic!("not run") };

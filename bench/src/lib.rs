@@ -4,8 +4,9 @@
 //! - what came of it: [`chain`] (reads blocks, knows nothing of the service), [`jobs`] (what the service says of the
 //!   rest), [`ledger`] (the count of every transfer);
 //! - what it means: [`measure`], [`latency`], [`backlog`], [`doubts`], [`report`], [`compare`];
-//! - what is measured: [`stand`], [`child`], [`roles`], [`noop`], [`machine`];
-//! - the measurements: [`trial`] (one load), [`search`] and [`max_tps`], [`ceiling`], [`yardsticks`], [`session`].
+//! - what is measured: [`stand`], [`child`], [`roles`], [`noop`], [`machine`], [`threads`];
+//! - the measurements: [`trial`] (one load), [`search`] and [`max_tps`], [`ceiling`] ([`signed`]), [`overload`], [`lone`],
+//!   [`idle`], [`open`], [`yardsticks`], [`session`].
 #![forbid(unsafe_code)]
 
 pub mod backlog;
@@ -15,14 +16,18 @@ pub mod child;
 pub mod cli;
 pub mod compare;
 pub mod doubts;
+pub mod idle;
 pub mod jobs;
 pub mod latency;
 pub mod ledger;
 pub mod load;
+pub mod lone;
 pub mod machine;
 pub mod max_tps;
 pub mod measure;
 pub mod noop;
+pub mod open;
+pub mod overload;
 pub mod plan;
 pub mod profile;
 pub mod progress;
@@ -31,7 +36,9 @@ pub mod roles;
 pub mod script;
 pub mod search;
 pub mod session;
+pub mod signed;
 pub mod stand;
 pub mod text;
+pub mod threads;
 pub mod trial;
 pub mod yardsticks;

@@ -114,6 +114,30 @@ impl Clocks {
     }
 }
 
+/// Memory of a process, in MiB.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Resident now.
+    pub resident_mib: f64,
+    /// The most that was resident at any time.
+    pub peak_mib: f64,
+}
+
+impl Memory {
+    /// Of a process, now.
+    pub fn of(process: u32) -> Option<Self> {
+        Self::read(&fs::read_to_string(format!("/proc/{process}/status")).ok()?)
+    }
+
+    fn read(status: &str) -> Option<Self> {
+        let mib = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            Some(line.trim().split(' ').next()?.parse::<f64>().ok()? / 1_024.0)
+        };
+        Some(Self { resident_mib: mib("VmRSS:")?, peak_mib: mib("VmHWM:")? })
+    }
+}
+
 /// Seconds that the calling thread has been on a CPU.
 pub fn this_thread_busy_s() -> Option<f64> {
     let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
@@ -160,6 +184,13 @@ mod tests {
         let stat = "42 (a) b) c) S 1 42 42 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 5 0 100";
         assert_eq!(process_s(stat), Some(3.0));
         assert_eq!(process_s(""), None);
+    }
+
+    #[test]
+    fn memory_is_read() {
+        let status = "Name:\tkeyshard\nVmPeak:\t  999999 kB\nVmHWM:\t    2048 kB\nVmRSS:\t    1536 kB\n";
+        assert_eq!(Memory::read(status), Some(Memory { resident_mib: 1.5, peak_mib: 2.0 }));
+        assert_eq!(Memory::read("Name:\tkthreadd\n"), None);
     }
 
     #[test]

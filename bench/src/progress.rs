@@ -67,6 +67,12 @@ impl Progress {
         self.bar.tick();
     }
 
+    /// How far it is, from 0 to 1, and what is being done.
+    pub fn share(&self, share: f64, text: &str) {
+        self.bar.set_position((share.clamp(0.0, 1.0) * 1_000.0) as u64);
+        self.bar.set_message(text.to_owned());
+    }
+
     /// How a load goes.
     pub fn load(&self, elapsed: Duration, plan: &Plan, live: &Live, landed: u64) {
         let seconds = elapsed.as_secs_f64();

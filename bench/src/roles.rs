@@ -11,10 +11,10 @@ pub const READY: &str = "ready ";
 
 /// `keyshard serve`, configured by the environment.
 pub fn service() -> Result<(), Box<dyn Error>> {
-    std::thread::spawn(|| {
+    std::thread::Builder::new().name("parent".into()).spawn(|| {
         wait_for_parent();
         std::process::exit(0);
-    });
+    })?;
     let env = Env::of_process();
     log::start(&env)?;
     let config = Config::from_env(&env)?;

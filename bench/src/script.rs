@@ -266,7 +266,7 @@ fn shares(parts: impl Iterator<Item = f64>) -> Vec<f64> {
 }
 
 /// A number that looks like chance and follows from two others (splitmix64's finaliser).
-fn mix(a: u64, b: u64) -> u64 {
+pub(crate) fn mix(a: u64, b: u64) -> u64 {
     let mut z = a ^ b.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -25,6 +25,9 @@ pub enum Error {
     /// Nothing to measure.
     #[error(transparent)]
     Stand(#[from] StandError),
+    /// The node does not answer.
+    #[error(transparent)]
+    Node(#[from] crate::chain::NodeError),
     /// A load failed.
     #[error(transparent)]
     Trial(#[from] TrialError),

@@ -231,6 +231,36 @@ impl Stand {
         Ok(())
     }
 
+    /// Kills the service that was started here as a power loss would (SIGKILL), and starts it again on the same journal.
+    pub fn restart_service(&mut self, plan: &Plan) -> Result<(), StandError> {
+        let Some(data) = self.data.as_ref().map(|data| data.path().to_owned()) else {
+            return Err(StandError::Missing("only a service that was started here can be restarted"));
+        };
+        self.service = None;
+        // Dropped is killed.
+        drop(self.children.pop());
+        let (child, address) = plan.start_service(self, &data)?;
+        self.children.push(child);
+        let url = format!("http://{address}");
+        self.service = Some(Service { target: Target::parse(&url)?, url });
+        Ok(())
+    }
+
+    /// Takes a key away from the service that is yet to be started: for what is sent past it.
+    pub fn spare_key(&mut self) -> Result<String, StandError> {
+        let why = "two keys are needed: one of them is for what is sent past the service";
+        if self.service.is_some() || self.keys.len() < 2 {
+            return Err(StandError::Missing(why));
+        }
+        self.keys.pop().ok_or(StandError::Missing(why))
+    }
+
+    /// Process of the service, if it was started here.
+    pub fn service_process(&self) -> Option<u32> {
+        let mut processes = self.children.iter().map(Child::process);
+        processes.find(|(name, _)| name == "service").map(|(_, id)| id)
+    }
+
     /// Ends the service that was started here, with its journal; the node stays.
     pub fn stop_serving(&mut self) {
         if self.service.take().is_some() && self.data.is_some() {

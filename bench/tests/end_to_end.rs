@@ -126,3 +126,61 @@ fn what_cannot_be_measured_is_said() {
         assert!(said.contains(why), "{arguments:?}: {said}");
     }
 }
+
+fn checks(report: &Report) -> Vec<(&str, bool)> {
+    report.checks.iter().map(|check| (check.name.as_str(), check.ok)).collect()
+}
+
+#[test]
+fn one_lone_transfer_is_measured_beside_a_bare_one() {
+    let out = directory("lone");
+    let line = "lone --pairs 3 --block-ms 100 --keys 1 --wait-until final";
+    let (report, output) = report(&line.split(' ').collect::<Vec<_>>(), &out);
+    assert_accounted(&report);
+    let [ours, bare] = &report.runs[..] else { panic!("{}", report.runs.len()) };
+    // Two pairs more to warm up, which are paid and do not count.
+    for run in [ours, bare] {
+        assert_eq!((run.transfers.succeeded, run.latency.count), (5, 3), "{}", run.name);
+        assert_eq!(run.transactions.sizes, [(1, 5)].into(), "{}", run.name);
+    }
+    assert!(report.figure("ratio of the medians").unwrap() > 0.0);
+    assert_eq!(checks(&report)[1], ("pairs in which both were answered 200", true));
+    assert_eq!(output.status.success(), checks(&report)[0].1);
+}
+
+#[test]
+fn an_idle_service_is_looked_at_before_and_after_a_load() {
+    let out = directory("idle");
+    let (report, output) = report(&["idle", "--duration", "1", "--rate", "20", "--block-ms", "100"], &out);
+    assert_accounted(&report);
+    assert_eq!(report.runs[0].transfers.succeeded, 100);
+    let table = &report.tables[0];
+    for threads in ["http", "shard", "journal", "history", "main", "the whole process"] {
+        assert_eq!(table.rows.iter().filter(|row| row[1] == threads).count(), 2, "{threads}: {:?}", table.rows);
+    }
+    assert_eq!(output.status.success(), checks(&report)[0].1);
+}
+
+#[test]
+fn open_transfers_are_still_there_after_a_kill() {
+    let out = directory("open");
+    let (report, _) = report(&["open", "--transfers", "2000", "--batch", "50", "--connections", "2"], &out);
+    let checks = checks(&report);
+    assert_eq!(checks[2..], [("open, as the service counts", true), ("open after the restart", true)]);
+    assert!(report.figure("with all open").unwrap() > 0.0 && report.figure("until ready again").unwrap() > 0.0);
+    assert!((report.plots[0].lines[0].1.last().unwrap().0 - 2_000.0).abs() < 1e-9);
+}
+
+#[test]
+fn an_overload_is_refused_and_the_rest_lands() {
+    let out = directory("overload");
+    let line = "overload --duration 4 --ceiling-seconds 2 --times 3 --block-ms 200 --keys 4 --set MAX_PENDING_JOBS=200";
+    let (report, output) = report(&line.split(' ').collect::<Vec<_>>(), &out);
+    assert_accounted(&report);
+    let run = report.runs.last().unwrap();
+    assert!(run.transfers.refused > 0 && run.requests.answers.contains_key("503"), "{:?}", run.requests);
+    let held = |word: &str| run.checks.iter().find(|check| check.name.contains(word)).unwrap().ok;
+    assert!(held("503") && held("failed") && held("doubled"), "{:?}", run.checks);
+    assert_eq!(output.status.success(), report.passed());
+    assert!(report.stand["service MAX_PENDING_JOBS"] == "200");
+}

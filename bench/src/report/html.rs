@@ -2,7 +2,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Report, Run,
+    Check, Plot, Report, Run, Table,
     svg::{Chart, Line, Tick, bars},
 };
 use crate::text::{count, number, percent, time_ms};
@@ -72,8 +72,15 @@ pub fn page(report: &Report) -> String {
         }
         page.push_str("</ul></div>");
     }
+    checks(&report.checks, &mut page);
+    for plot in &report.plots {
+        page.push_str(&chart(plot).draw());
+    }
+    for table in &report.tables {
+        self::table(table, &mut page);
+    }
     if let Some(last) = report.runs.last() {
-        checks(last, &mut page);
+        checks(&last.checks, &mut page);
         let _ = write!(page, "<h2>{}</h2>", escape(&last.name));
         run(last, &mut page);
     }
@@ -115,12 +122,12 @@ pub(super) fn escape(text: &str) -> String {
     safe
 }
 
-fn checks(run: &Run, page: &mut String) {
-    if run.checks.is_empty() {
+fn checks(checks: &[Check], page: &mut String) {
+    if checks.is_empty() {
         return;
     }
     page.push_str("<div class=\"scroll\"><table><tr><th>Held to</th><th>must be</th><th>was</th><th></th></tr>");
-    for check in &run.checks {
+    for check in checks {
         let (class, word) = if check.ok { ("ok", "held") } else { ("bad", "not held") };
         let _ = write!(
             page,
@@ -131,6 +138,42 @@ fn checks(run: &Run, page: &mut String) {
         );
     }
     page.push_str("</table></div>");
+}
+
+fn table(table: &Table, page: &mut String) {
+    let _ = write!(page, "<h2>{}</h2><div class=\"scroll\"><table><tr>", escape(&table.title));
+    for column in &table.columns {
+        let _ = write!(page, "<th>{}</th>", escape(column));
+    }
+    page.push_str("</tr>");
+    for row in &table.rows {
+        page.push_str("<tr>");
+        for cell in row {
+            let _ = write!(page, "<td>{}</td>", escape(cell));
+        }
+        page.push_str("</tr>");
+    }
+    page.push_str("</table></div>");
+    if !table.note.is_empty() {
+        let _ = write!(page, "<p class=\"soft\">{}</p>", escape(&table.note));
+    }
+}
+
+fn chart(plot: &Plot) -> Chart<'_> {
+    Chart {
+        title: plot.title.clone(),
+        // The page has four colours.
+        lines: (0..)
+            .zip(&plot.lines)
+            .map(|(at, (name, points))| Line { name, colour: at % 4 + 1, points: points.clone(), dashed: false })
+            .collect(),
+        x_label: &plot.x_label,
+        x_ticks: None,
+        y_label: &plot.y_label,
+        y_text: number,
+        window: None,
+        hints: Vec::new(),
+    }
 }
 
 fn overview(report: &Report, page: &mut String) {
@@ -216,7 +259,7 @@ fn run(run: &Run, page: &mut String) {
     }
 }
 
-fn throughput(run: &Run) -> Chart {
+fn throughput(run: &Run) -> Chart<'_> {
     // Blocks are coarser than bins: what lands is shown over three of them.
     let landed = |at: usize| {
         let around = &run.bins[at.saturating_sub(1)..(at + 2).min(run.bins.len())];
@@ -257,7 +300,7 @@ fn throughput(run: &Run) -> Chart {
     }
 }
 
-fn backlog(run: &Run) -> Chart {
+fn backlog(run: &Run) -> Chart<'_> {
     let blocks = || run.blocks.iter().filter(|block| block.seconds >= 0.0);
     let title = match run.trend {
         Some(trend) if trend.stable() => "Backlog right after each block: stable".to_owned(),
@@ -290,7 +333,7 @@ fn backlog(run: &Run) -> Chart {
     }
 }
 
-fn latency_over_time(run: &Run) -> Chart {
+fn latency_over_time(run: &Run) -> Chart<'_> {
     let answered = || run.bins.iter().filter(|bin| bin.p50_ms > 0.0);
     let points = |value: fn(&super::Bin) -> f64| answered().map(|bin| (bin.seconds, value(bin))).collect::<Vec<_>>();
     let hint = |bin: &super::Bin| {
@@ -314,7 +357,7 @@ fn latency_over_time(run: &Run) -> Chart {
 }
 
 /// Percentiles with the rare ones spread out: each nine takes as much room as the one before.
-fn percentiles(run: &Run) -> Chart {
+fn percentiles(run: &Run) -> Chart<'_> {
     let line = |name, colour, latency: &crate::latency::Latency| {
         let mut below = 0;
         let mut points = Vec::new();

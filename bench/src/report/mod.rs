@@ -42,6 +42,15 @@ pub struct Report {
     pub stand: BTreeMap<String, String>,
     /// The numbers that it was made for: name, value, unit.
     pub results: Vec<Figure>,
+    /// What those numbers were held to, where it is no single load's.
+    #[serde(default)]
+    pub checks: Vec<Check>,
+    /// Numbers that belong side by side.
+    #[serde(default)]
+    pub tables: Vec<Table>,
+    /// Numbers that depend on another.
+    #[serde(default)]
+    pub plots: Vec<Plot>,
     /// Each load, in order.
     pub runs: Vec<Run>,
     /// What to doubt about it.
@@ -59,6 +68,32 @@ pub struct Figure {
     pub unit: String,
     /// Whether more is better; `None` where it is neither.
     pub more_is_better: Option<bool>,
+}
+
+/// Numbers side by side: the first column to the left, the others to the right.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    /// What it shows.
+    pub title: String,
+    /// Names of the columns.
+    pub columns: Vec<String>,
+    /// Each with as many cells as there are columns.
+    pub rows: Vec<Vec<String>>,
+    /// What to know when reading it; may be empty.
+    pub note: String,
+}
+
+/// Lines over a common axis.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plot {
+    /// What it shows.
+    pub title: String,
+    /// What is to the right.
+    pub x_label: String,
+    /// What is upwards.
+    pub y_label: String,
+    /// Each line's name and points, the points from left to right.
+    pub lines: Vec<(String, Vec<(f64, f64)>)>,
 }
 
 /// One load.
@@ -248,7 +283,26 @@ pub enum ReadError {
     Format(PathBuf, u32),
 }
 
+impl Check {
+    /// That a number is not above a limit.
+    pub fn at_most(name: &str, value: f64, limit: f64, unit: &str) -> Self {
+        let text = |number: f64| format!("{} {unit}", crate::text::number(number)).trim_end().to_owned();
+        Self { name: name.into(), limit: format!("<= {}", text(limit)), value: text(value), ok: value <= limit }
+    }
+
+    /// That a number is not below a limit.
+    pub fn at_least(name: &str, value: f64, limit: f64, unit: &str) -> Self {
+        let text = |number: f64| format!("{} {unit}", crate::text::number(number)).trim_end().to_owned();
+        Self { name: name.into(), limit: format!(">= {}", text(limit)), value: text(value), ok: value >= limit }
+    }
+}
+
 impl Report {
+    /// Whether everything was held that it is to be held to: its own limits, and those of its last load.
+    pub fn passed(&self) -> bool {
+        self.checks.iter().all(|check| check.ok) && self.runs.last().is_none_or(Run::passed)
+    }
+
     /// A number by its name.
     pub fn figure(&self, name: &str) -> Option<f64> {
         self.results.iter().find(|figure| figure.name == name).map(|figure| figure.value)

@@ -13,8 +13,8 @@ const BOTTOM: f64 = 40.0;
 const MAX_POINTS: usize = 880;
 
 /// A line.
-pub(super) struct Line {
-    pub(super) name: &'static str,
+pub(super) struct Line<'a> {
+    pub(super) name: &'a str,
     /// Which of the page's colours, from 1.
     pub(super) colour: usize,
     pub(super) points: Vec<(f64, f64)>,
@@ -29,13 +29,13 @@ pub(super) struct Tick {
 }
 
 /// A plot of lines.
-pub(super) struct Chart {
+pub(super) struct Chart<'a> {
     pub(super) title: String,
-    pub(super) lines: Vec<Line>,
-    pub(super) x_label: &'static str,
+    pub(super) lines: Vec<Line<'a>>,
+    pub(super) x_label: &'a str,
     /// Labels along the x axis; `None` chooses round numbers.
     pub(super) x_ticks: Option<Vec<Tick>>,
-    pub(super) y_label: &'static str,
+    pub(super) y_label: &'a str,
     pub(super) y_text: fn(f64) -> String,
     /// A stretch of x that is marked, and what it is.
     pub(super) window: Option<(f64, f64)>,
@@ -43,7 +43,7 @@ pub(super) struct Chart {
     pub(super) hints: Vec<(f64, String)>,
 }
 
-impl Chart {
+impl Chart<'_> {
     /// The plot, with its title and legend; nothing if there is nothing to show.
     pub(super) fn draw(&self) -> String {
         let points = || self.lines.iter().flat_map(|line| &line.points).filter(|(x, y)| x.is_finite() && y.is_finite());
@@ -242,7 +242,7 @@ fn step(range: f64, parts: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn chart(points: Vec<(f64, f64)>) -> Chart {
+    fn chart(points: Vec<(f64, f64)>) -> Chart<'static> {
         Chart {
             title: "a < b".into(),
             lines: vec![Line { name: "one", colour: 1, points, dashed: false }],

@@ -1,7 +1,7 @@
 //! A report as text for a terminal.
 use std::fmt::Write as _;
 
-use super::{Report, Run};
+use super::{Check, Report, Run, Table};
 use crate::text::{count, number, percent, time_ms};
 
 /// Rows in columns as wide as needed: the first to the left, the others to the right.
@@ -32,6 +32,16 @@ pub fn run(run: &Run) -> String {
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "  {name:<11}{value}");
     };
+    if transfers.offered == 0 {
+        // Requests alone: nobody looked at the chain.
+        let requests = &run.requests;
+        line("requests", format!("offered {}, answered 2xx {}", count(requests.offered), count(requests.ok)));
+        if run.latency.count > 0 {
+            let at = |percent: f64| time_ms(run.latency.percentile_ms(percent));
+            line("answered", format!("P50 {}, P95 {}, P99 {}, most {}", at(50.0), at(95.0), at(99.0), at(100.0)));
+        }
+        return text;
+    }
     line(
         "transfers",
         format!(
@@ -88,6 +98,37 @@ pub fn run(run: &Run) -> String {
     text
 }
 
+/// Rows under their names, with what to know about them.
+pub fn table(table: &Table) -> String {
+    let count = table.columns.len();
+    let rows: Vec<&Vec<String>> = std::iter::once(&table.columns).chain(&table.rows).collect();
+    let cell = |row: &Vec<String>, column: usize| row.get(column).cloned().unwrap_or_default();
+    let width = |column: usize| rows.iter().map(|row| cell(row, column).chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..count).map(width).collect();
+    let mut text = format!("{}\n", table.title);
+    for row in rows {
+        let mut line = String::from("  ");
+        for (column, width) in widths.iter().enumerate() {
+            let cell = cell(row, column);
+            let pad = " ".repeat(width.saturating_sub(cell.chars().count()));
+            let _ = if column == 0 { write!(line, "{cell}{pad}") } else { write!(line, "  {pad}{cell}") };
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    if !table.note.is_empty() {
+        let _ = writeln!(text, "  {}", table.note);
+    }
+    text
+}
+
+fn checks(checks: &[Check], text: &mut String) {
+    for check in checks {
+        let mark = if check.ok { "ok  " } else { "FAIL" };
+        let _ = writeln!(text, "  {mark}  {}: {} (must be {})", check.name, check.value, check.limit);
+    }
+}
+
 /// The whole report.
 pub fn report(report: &Report) -> String {
     let mut text = format!("\n{}\n", report.title);
@@ -102,12 +143,16 @@ pub fn report(report: &Report) -> String {
     for line in columns(&rows).lines() {
         let _ = writeln!(text, "{line}");
     }
+    for shown in &report.tables {
+        let _ = write!(text, "\n{}", table(shown));
+    }
     if let Some(last) = report.runs.last() {
         let _ = write!(text, "\n{}, {} s\n{}", last.name, number(last.seconds), run(last));
-        for check in &last.checks {
-            let mark = if check.ok { "ok  " } else { "FAIL" };
-            let _ = writeln!(text, "  {mark}  {}: {} (must be {})", check.name, check.value, check.limit);
-        }
+        checks(&last.checks, &mut text);
+    }
+    if !report.checks.is_empty() {
+        text.push('\n');
+        checks(&report.checks, &mut text);
     }
     for doubt in &report.doubts {
         let _ = writeln!(text, "  !  {doubt}");
@@ -123,5 +168,13 @@ mod tests {
     fn columns_are_aligned() {
         let rows = [["a", "1"], ["long", "100"]].map(|row| row.map(str::to_owned));
         assert_eq!(columns(&rows), "a       1\nlong  100\n");
+    }
+
+    #[test]
+    fn tables_are_aligned_whatever_their_rows_hold() {
+        let rows = vec![vec!["a".to_owned(), "1".to_owned()], vec!["long".to_owned()]];
+        let columns = ["", "number"].map(str::to_owned).to_vec();
+        let shown = table(&Table { title: "Title".into(), columns, rows, note: "note".into() });
+        assert_eq!(shown, "Title\n        number\n  a          1\n  long\n  note\n");
     }
 }
