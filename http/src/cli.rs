@@ -144,8 +144,12 @@ Environment variables, also from .env (NEAR_ENV=sandbox) or .env.testnet in the 
 
 Needed:
   MASTER_ACCOUNT                 account that pays
-  MASTER_ACCOUNT_PRIVATE_KEYS    its full-access keys: comma-separated or a JSON array
-                                 (or one key as MASTER_ACCOUNT_PRIVATE_KEY)
+  its full-access keys, of the first of these that is set:
+  MASTER_ACCOUNT_PRIVATE_KEYS_FILE
+                                 a file with one key a line, # comments, mode 600: `keyshard provision keys` makes it
+  MASTER_ACCOUNT_PRIVATE_KEYS    comma-separated or a JSON array
+  MASTER_ACCOUNT_PRIVATE_KEY     one key
+  ~/.near-credentials            <network>/<MASTER_ACCOUNT>.json, or a folder of that name, as the NEAR tools write them
   FT_CONTRACT                    token contract (NEP-141)
 NEAR:
   NEAR_ENV                       sandbox, or testnet (default)
@@ -342,7 +346,7 @@ mod tests {
 
     #[test]
     fn the_help_names_every_variable_that_is_read() {
-        let sources = [include_str!("config.rs"), include_str!("log.rs")];
+        let sources = [include_str!("config.rs"), include_str!("key_sources.rs"), include_str!("log.rs")];
         for name in [
             "NEAR_ENV",
             "NODE_URL",
@@ -350,6 +354,7 @@ mod tests {
             "RPC_HEADERS",
             "FASTNEAR_API_KEY",
             "MASTER_ACCOUNT",
+            "MASTER_ACCOUNT_PRIVATE_KEYS_FILE",
             "MASTER_ACCOUNT_PRIVATE_KEYS",
             "MASTER_ACCOUNT_PRIVATE_KEY",
             "FT_CONTRACT",

@@ -2,10 +2,9 @@
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use keyshard_engine::{HISTORY_RETENTION_MIN, Level, StoragePolicy, Trust, rpc};
-use near_crypto::SecretKey;
 use near_primitives::types::AccountId;
 
-use crate::{cors::Cors, env::Env, keys};
+use crate::{cors::Cors, env::Env, key_sources};
 
 /// Most front-end threads: beyond the cores of any machine this runs on, a wrong digit.
 const MAX_THREADS: usize = 256;
@@ -74,6 +73,8 @@ pub struct Config {
     pub engine: keyshard_engine::Config,
     /// How long a shutdown waits for what was accepted (`DRAIN_TIMEOUT_MS`).
     pub drain_timeout: Duration,
+    /// Where the access keys come from, in words; never a key.
+    pub keys_from: String,
     /// What the operator should know about the given settings; no secrets.
     pub notes: Vec<String>,
 }
@@ -140,7 +141,8 @@ impl Config {
         let mut notes = Vec::new();
         let account = account_that_pays(env, sandbox)?;
         let token = account_of_token(env, sandbox)?;
-        let keys = keys(env)?;
+        let keys = key_sources::served(env, &account)?;
+        notes.extend(keys.notes);
         let wait_until = wait_until(env, &mut notes)?;
         let http = http(env, account.clone(), sandbox)?;
 
@@ -149,7 +151,7 @@ impl Config {
         let engine = keyshard_engine::Config {
             account,
             token,
-            keys,
+            keys: keys.keys.iter().map(|key| key.expose().clone()).collect(),
             rpc: endpoints(env, sandbox, &mut notes)?,
             trust: trust(env)?,
             wait_until,
@@ -181,6 +183,7 @@ impl Config {
             http,
             engine,
             drain_timeout: Duration::from_millis(number(env, "DRAIN_TIMEOUT_MS", 30_000, 0, MAX_MS)?),
+            keys_from: keys.source,
             notes,
         })
     }
@@ -259,23 +262,6 @@ fn account_of_token(env: &Env, sandbox: bool) -> Result<AccountId, ConfigError> 
 fn account(env: &Env, name: &str, default: &str) -> Result<AccountId, ConfigError> {
     let text = env.get(name).unwrap_or(default);
     text.parse().map_err(|_| ConfigError::new(name, format!("is {text:?}, which is not a NEAR account id")))
-}
-
-fn keys(env: &Env) -> Result<Vec<SecretKey>, ConfigError> {
-    let many = "MASTER_ACCOUNT_PRIVATE_KEYS";
-    let keys = keys::parse_many(env.get(many).unwrap_or_default()).map_err(|why| ConfigError::new(many, why))?;
-    if !keys.is_empty() {
-        return Ok(keys);
-    }
-    let one = "MASTER_ACCOUNT_PRIVATE_KEY";
-    match env.get(one) {
-        Some(text) => Ok(vec![keys::parse_one(text).map_err(|why| ConfigError::new(one, why))?]),
-        None => Err(ConfigError::new(
-            many,
-            "is not set: give full-access keys of MASTER_ACCOUNT, comma-separated or as a JSON array \
-             (or one key as MASTER_ACCOUNT_PRIVATE_KEY)",
-        )),
-    }
 }
 
 fn wait_until(env: &Env, notes: &mut Vec<String>) -> Result<Level, ConfigError> {
@@ -403,7 +389,7 @@ impl Http {
 
 #[cfg(test)]
 mod tests {
-    use near_crypto::KeyType;
+    use near_crypto::{KeyType, SecretKey};
 
     use super::*;
 

@@ -7,7 +7,8 @@ use near_primitives::serialize::to_base64;
 use crate::env::Env;
 
 /// Settings that would point the service elsewhere than at the sandbox.
-const NOT_HERE: [&str; 4] = ["RPC_URLS", "RPC_HEADERS", "FASTNEAR_API_KEY", "MASTER_ACCOUNT_PRIVATE_KEY"];
+const NOT_HERE: [&str; 5] =
+    ["FASTNEAR_API_KEY", "MASTER_ACCOUNT_PRIVATE_KEY", "MASTER_ACCOUNT_PRIVATE_KEYS_FILE", "RPC_HEADERS", "RPC_URLS"];
 
 /// Points the settings at the sandbox. Everything else in them still counts.
 pub(crate) fn configure(env: &mut Env, credentials: &Credentials) {
@@ -105,6 +106,7 @@ mod tests {
             ("NODE_URL", "https://elsewhere"),
             ("RPC_URLS", "https://a,https://b"),
             ("MASTER_ACCOUNT_PRIVATE_KEY", "real"),
+            ("MASTER_ACCOUNT_PRIVATE_KEYS_FILE", "/real"),
             ("PORT", "1"),
         ];
         let mut env: Env = given.into_iter().collect();
@@ -113,6 +115,7 @@ mod tests {
             ("NODE_URL", Some("http://127.0.0.1:3030")),
             ("RPC_URLS", None),
             ("MASTER_ACCOUNT_PRIVATE_KEY", None),
+            ("MASTER_ACCOUNT_PRIVATE_KEYS_FILE", None),
             ("MASTER_ACCOUNT_PRIVATE_KEYS", Some("ed25519:one,ed25519:two")),
             ("WAIT_UNTIL", Some("ExecutedOptimistic")),
             ("PORT", Some("1")),

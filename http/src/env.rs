@@ -1,6 +1,8 @@
 //! The settings as text: the process environment over a `.env` file.
 use std::{collections::HashMap, fs, io, path::Path};
 
+use zeroize::Zeroizing;
+
 use crate::{config::ConfigError, env_file};
 
 /// Largest `.env` file that is read. Beyond this it is a mistake: 1,024 keys take less than 128 KiB.
@@ -9,17 +11,18 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// These count only in the real environment: they decide before any file is read.
 const NOT_FROM_FILE: [&str; 3] = ["NEAR_ENV", "NODE_ENV", "LOG_LEVEL"];
 
-/// Names and values. Has no `Debug`: it holds the keys.
+/// Names and values. Has no `Debug`: it holds the keys, and wipes them when it is dropped. (The environment that the process
+/// was started with stays where the system keeps it; a key file leaves no such copy.)
 #[derive(Clone, Default)]
 pub struct Env {
-    values: HashMap<String, String>,
+    values: HashMap<String, Zeroizing<String>>,
 }
 
 impl Env {
     /// The environment of this process alone.
     pub fn of_process() -> Self {
-        let values =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let values = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, Zeroizing::new(value.into_string().ok()?))));
         Self { values: values.collect() }
     }
 
@@ -39,6 +42,7 @@ impl Env {
             Ok(_) => {}
         }
         let text = fs::read_to_string(&path).map_err(|error| problem(format!("cannot be read: {error}")))?;
+        let text = Zeroizing::new(text);
         env.add_file(&text);
         Ok(env)
     }
@@ -47,7 +51,7 @@ impl Env {
     pub fn add_file(&mut self, text: &str) {
         for (name, value) in env_file::parse(text) {
             if !NOT_FROM_FILE.contains(&name.as_str()) && !name.starts_with("PINO_") {
-                self.values.entry(name).or_insert(value);
+                self.values.entry(name).or_insert_with(|| Zeroizing::new(value));
             }
         }
     }
@@ -59,7 +63,7 @@ impl Env {
 
     /// Sets a variable over whatever it was.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
-        self.values.insert(name.to_owned(), value.into());
+        self.values.insert(name.to_owned(), Zeroizing::new(value.into()));
     }
 
     /// Takes a variable out.
@@ -75,7 +79,7 @@ impl Env {
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Env {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
-        Self { values: pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect() }
+        Self { values: pairs.into_iter().map(|(name, value)| (name.into(), Zeroizing::new(value.into()))).collect() }
     }
 }
 

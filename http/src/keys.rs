@@ -3,6 +3,9 @@
 //! No error here repeats any part of a key.
 use near_crypto::SecretKey;
 use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::secret::{Secret, wipe};
 
 /// Most keys in one configuration. Each key takes a ring for every front-end thread and a nonce query at start; the
 /// chain executes about 15 full transactions a block, so hundreds of keys gain nothing.
@@ -14,7 +17,7 @@ const FIELDS: [&str; 4] = ["private_key", "privateKey", "key", "secretKey"];
 /// Keys in the form of `MASTER_ACCOUNT_PRIVATE_KEYS`, without duplicates. May be empty.
 ///
 /// The error says which element is wrong, never what it holds.
-pub fn parse_many(text: &str) -> Result<Vec<SecretKey>, String> {
+pub fn parse_many(text: &str) -> Result<Vec<Secret>, String> {
     let text = unquote(text);
     if text.is_empty() {
         return Ok(Vec::new());
@@ -22,18 +25,19 @@ pub fn parse_many(text: &str) -> Result<Vec<SecretKey>, String> {
     if text.starts_with('{') {
         return Err("is a single JSON object; put it into a JSON array: [{\"private_key\":\"ed25519:...\"}]".into());
     }
-    let texts: Vec<String> = if text.starts_with('[') {
+    let texts: Vec<Zeroizing<String>> = if text.starts_with('[') {
         let elements: Vec<Value> = serde_json::from_str(text).map_err(|_| {
             "begins with [ but is not a JSON array of strings or objects (were its quotes lost in a shell?)".to_owned()
         })?;
-        elements.iter().filter_map(element).collect()
+        elements.into_iter().filter_map(element).map(Zeroizing::new).collect()
     } else {
-        text.split(',').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect()
+        let texts = text.split(',').map(str::trim).filter(|key| !key.is_empty());
+        texts.map(|key| Zeroizing::new(key.to_owned())).collect()
     };
     if texts.len() > MAX_KEYS {
         return Err(format!("holds {} keys; at most {MAX_KEYS} are supported", texts.len()));
     }
-    let mut keys: Vec<SecretKey> = Vec::with_capacity(texts.len());
+    let mut keys: Vec<Secret> = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {
         let key = parse_one(text).map_err(|why| format!("key {} of {} {why}", index + 1, texts.len()))?;
         if !keys.iter().any(|known| known.public_key() == key.public_key()) {
@@ -44,17 +48,22 @@ pub fn parse_many(text: &str) -> Result<Vec<SecretKey>, String> {
 }
 
 /// One key: quotes, a missing `ed25519:` prefix and stray white space are forgiven.
-pub fn parse_one(text: &str) -> Result<SecretKey, &'static str> {
+pub fn parse_one(text: &str) -> Result<Secret, &'static str> {
     let text = unquote(text);
     let (prefix, data) = match text.split_once(':') {
         Some((prefix @ ("ed25519" | "secp256k1"), data)) => (prefix, data),
         _ => ("ed25519", text),
     };
-    let data: String = data.chars().filter(|c| !c.is_whitespace()).collect();
-    let key: SecretKey = format!("{prefix}:{data}")
-        .parse()
-        .map_err(|_| "is not a private key of the form ed25519:<base58 of 64 bytes>")?;
-    if let SecretKey::ED25519(pair) = &key
+    // As long as it can get, from the start: a string that grows leaves copies behind.
+    let mut clean = Zeroizing::new(String::with_capacity(prefix.len() + 1 + data.len()));
+    clean.push_str(prefix);
+    clean.push(':');
+    clean.extend(data.chars().filter(|c| !c.is_whitespace()));
+    let mut parsed: SecretKey =
+        clean.parse().map_err(|_| "is not a private key of the form ed25519:<base58 of 64 bytes>")?;
+    let key = Secret::new(parsed.clone());
+    wipe(&mut parsed);
+    if let SecretKey::ED25519(pair) = key.expose()
         && ed25519_dalek::SigningKey::from_keypair_bytes(&pair.0).is_err()
     {
         return Err("is damaged: its secret and its public half do not belong together");
@@ -63,10 +72,13 @@ pub fn parse_one(text: &str) -> Result<SecretKey, &'static str> {
 }
 
 /// The key in an element of a JSON array. Elements without one are left out, as in the Node service.
-fn element(value: &Value) -> Option<String> {
+fn element(value: Value) -> Option<String> {
     match value {
-        Value::String(key) => Some(key.clone()),
-        Value::Object(fields) => FIELDS.iter().find_map(|name| fields.get(*name)?.as_str()).map(str::to_owned),
+        Value::String(key) => Some(key),
+        Value::Object(mut fields) => FIELDS.iter().find_map(|name| match fields.get_mut(*name)? {
+            Value::String(key) => Some(std::mem::take(key)),
+            _ => None,
+        }),
         _ => None,
     }
 }
@@ -94,7 +106,7 @@ mod tests {
     }
 
     fn shown(text: &str) -> Vec<String> {
-        parse_many(text).unwrap().iter().map(ToString::to_string).collect()
+        parse_many(text).unwrap().iter().map(|key| key.expose().to_string()).collect()
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub enum RunError {
 /// Serves until SIGTERM or Ctrl-C; a second signal ends the process at once. `ready` is called once transfers are accepted.
 pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), RunError> {
     let mut stop = Stop::new()?;
-    let Config { mut http, engine, drain_timeout, notes } = config;
+    let Config { mut http, engine, drain_timeout, keys_from, notes } = config;
+    tracing::info!(count = engine.keys.len(), "Access keys are those of {keys_from}");
     http.max_connections = files::client_connections(http.max_connections);
     for note in notes {
         tracing::warn!("{note}");

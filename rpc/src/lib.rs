@@ -42,6 +42,7 @@ mod client;
 mod config;
 pub mod endpoints;
 mod fate;
+mod fees;
 mod invalid_tx;
 mod json;
 mod methods;
@@ -61,6 +62,7 @@ pub use client::{Answer, Client};
 pub use config::{Config, ConfigError, ENDPOINTS_MAX, Endpoint, Timeouts};
 pub use endpoints::{EndpointHealth, EndpointId, Route};
 pub use fate::{Error, Fate, Refusal};
+pub use fees::{Fee, Fees};
 pub use invalid_tx::{AccessKeyError, ActionsValidationError, Class, DepositShortfall, InvalidTx};
 pub use query::{
     AccessKey, AccessKeyChange, AccessKeyChanges, AccessKeyInfo, AccessKeyList, Account, CallResult, ChangeCause,

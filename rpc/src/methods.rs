@@ -7,6 +7,7 @@ use crate::chain::{Block, Empty, GasPrice, ProtocolConfig, Status, TxHash};
 use crate::client::{Answer, Client, Plan};
 use crate::endpoints::{EndpointId, Route};
 use crate::fate::{Error, Fate};
+use crate::fees::Fees;
 use crate::query::{AccessKey, AccessKeyChanges, AccessKeyList, Account, CallResult};
 use crate::request::{AccessKeyChangesAt, BlockRef, Query, SendUntil, TxByBytes, TxByHash, WaitUntil};
 use crate::transaction::TxDetails;
@@ -43,6 +44,11 @@ impl Client {
 
     /// `EXPERIMENTAL_protocol_config` at the final block.
     pub async fn protocol_config(&self, route: Route) -> Result<Answer<ProtocolConfig>, Error> {
+        self.call(self.at_once(route), "EXPERIMENTAL_protocol_config", &BlockRef::Final).await
+    }
+
+    /// The fees in `EXPERIMENTAL_protocol_config` at the final block.
+    pub async fn fees(&self, route: Route) -> Result<Answer<Fees>, Error> {
         self.call(self.at_once(route), "EXPERIMENTAL_protocol_config", &BlockRef::Final).await
     }
 

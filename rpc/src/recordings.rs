@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use crate::breaker::Verdict;
 use crate::chain::{Block, Empty, GasPrice, ProtocolConfig, Status, TxHash};
 use crate::fate::{Fate, Refusal};
+use crate::fees::Fees;
 use crate::invalid_tx::{AccessKeyError, ActionsValidationError, Class, InvalidTx};
 use crate::query::{AccessKey, AccessKeyChanges, AccessKeyList, Account, CallResult, ChangeCause, Permission};
 use crate::request::{self, AccessKeyChangesAt, BlockRef, Query, TxByBytes, TxByHash, WaitUntil};
@@ -390,6 +391,9 @@ fn check_value(name: &str, recording: &Recording, holds: Holds) {
                 max_transaction_size: 1_572_864,
             };
             assert_eq!(recording.decode::<ProtocolConfig>().unwrap(), expected, "{name}");
+            let fees = recording.decode::<Fees>().unwrap();
+            assert_eq!(fees.add_full_key.total(true), 2 * 101_765_125_000, "{name}");
+            assert_eq!((fees.storage_byte, fees.min_gas_purchase_price), (10_000_000_000_000_000_000, 0), "{name}");
         }
         Holds::Account => {
             let account: Account = recording.decode().unwrap();
