@@ -2,7 +2,6 @@
 //! connection pool and circuit breakers. Decides nothing about money: it only puts what nodes say into the shard's words.
 use std::{cell::RefCell, collections::VecDeque, rc::Rc, sync::Arc, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use keyshard_rpc::{
     AccessKeyError, ActionErrorKind, Answer, Block, BlockRef, Class, Client, EndpointId, Error, ExecutionResult,
     ExecutionStatus, Fate as RpcFate, FunctionCallError, InvalidTx, ProtocolConfig, Refusal as RpcRefusal, Route,
@@ -14,7 +13,7 @@ use keyshard_shard::{
 };
 use serde::Deserialize;
 
-use crate::ring::Bell;
+use crate::{base64::base64, ring::Bell};
 
 /// Pause between two looks at the final block: younger than a block is as young as it gets.
 const HEAD_PAUSE: Duration = Duration::from_millis(500);
@@ -79,7 +78,7 @@ impl Courier {
     /// Sends a signed transaction. Tasks start in the order of these calls, so nonces leave in their order.
     pub(crate) fn send(&self, id: AskId, hash: CryptoHash, bytes: Arc<[u8]>, wait: Level, avoid: EndpointSet) {
         self.spawn(id, move |inner| async move {
-            let base64 = BASE64.encode(&bytes);
+            let base64 = base64(&bytes);
             let until = send_until(wait);
             let answer = inner.elsewhere(avoid, async |route| inner.client.send_tx(route, &base64, until).await).await;
             match &answer {

@@ -3,6 +3,7 @@
 //! Every decision about money is made by the pure state machine in [`keyshard_shard`]; this crate gives it threads
 //! ([`worker`](self)), rings, a way to the nodes and a board for the outside. See `ARCHITECTURE.md`.
 mod backlog;
+mod base64;
 mod board;
 mod checkpoints;
 mod clock;

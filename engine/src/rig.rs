@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use keyshard_shard::{CryptoHash, Level, News, Recovered, Transfer, TransferId};
 use rtrb::Consumer;
 
+pub use crate::base64::base64;
 use crate::{
     Door, Engine, Running, Shared, StartError,
     clock::Clock,

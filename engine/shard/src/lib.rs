@@ -26,6 +26,8 @@ pub mod mutants;
 mod record;
 mod registry;
 mod replay;
+#[doc(hidden)]
+pub mod rig;
 mod settled;
 mod shard;
 mod time;
