@@ -5,7 +5,10 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 
-use crate::service::Service;
+use crate::{
+    inflate::{Coding, InflateError},
+    service::Service,
+};
 
 /// Largest body, as in the Node service.
 pub(crate) const MAX_BYTES: usize = 10 * 1024 * 1024;
@@ -30,6 +33,8 @@ pub(crate) enum BodyError {
     Busy,
     /// The connection broke or its framing is wrong.
     Broken,
+    /// It is not compressed as it says.
+    Corrupt,
 }
 
 /// A body, and its place in the memory budget.
@@ -75,6 +80,25 @@ async fn collect(service: &Service, mut body: Incoming) -> Result<Body<'_>, Body
     }
     let bytes = if rest.is_empty() { first } else { rest.freeze() };
     Ok(Body { bytes, _reserved: reserved })
+}
+
+/// Unpacks a compressed body; the same limits hold for what comes out.
+pub(crate) async fn unpack(body: Body<'_>, coding: Coding) -> Result<Body<'_>, BodyError> {
+    let Body { bytes: packed, _reserved: mut reserved } = body;
+    let (before, mut bytes) = (packed.len(), BytesMut::new());
+    let take = |piece: &[u8]| {
+        if bytes.len() + piece.len() > MAX_BYTES {
+            return Err(BodyError::TooLarge);
+        }
+        reserved.grow_to(before + bytes.len() + piece.len())?;
+        bytes.extend_from_slice(piece);
+        Ok(())
+    };
+    match coding.inflate(packed, take).await {
+        Ok(()) => Ok(Body { bytes: bytes.freeze(), _reserved: reserved }),
+        Err(InflateError::Stopped(why)) => Err(why),
+        Err(InflateError::Corrupt) => Err(BodyError::Corrupt),
+    }
 }
 
 /// Reads on without keeping anything, up to so many bytes.

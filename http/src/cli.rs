@@ -9,7 +9,7 @@ use crate::{
     config::{Config, Offline},
     dev,
     env::Env,
-    import, log,
+    import, log, mock,
     run::{Stop, run},
 };
 
@@ -189,11 +189,17 @@ Engine:
                                  48h; at least 24h [30d]
   SETTLED_KEPT                   how many of them stay in memory as well [100000]
   DRAIN_TIMEOUT_MS               longest wait at shutdown for what was accepted [30000]
+  SKIP_NEAR_INIT                 true: mock mode, also MOCK_NEAR. A chain inside this process, in DATA_DIR/mock; no
+                                 keys, no network, nothing is paid, and /health says so [false]
 Log:
   DEBUG_ENDPOINTS                true: GET /debug/flamegraph?seconds=10 for clients on this machine, in a program that
                                  was built with --features profiling [false]
   LOG_LEVEL                      trace, debug, info, warn, error, fatal, silent [info]
-  NODE_ENV                       production: JSON lines";
+  NODE_ENV                       production: JSON lines, as the Node service writes them
+  PINO_PRETTY                    false: JSON lines
+  PINO_DESTINATION               file to append the log to (or PINO_LOG_PATH) [standard output]
+  ENABLE_MEMORY_MONITORING       true: the memory in use, every 30 s [false]
+  (these but the last are not read from .env files)";
 
 /// Exit code of an import that leaves something to a human.
 const NEEDS_A_HUMAN: u8 = 2;
@@ -223,8 +229,17 @@ type Failure = Box<dyn std::error::Error>;
 fn serve() -> Result<(), Failure> {
     log::start(&Env::of_process())?;
     tracing::info!("Loading configuration");
-    let config = Config::from_env(&Env::with_file(&env::current_dir()?)?)?;
+    serve_logged().inspect_err(|error| tracing::error!(fatal = true, %error, "Server failed to start"))
+}
+
+fn serve_logged() -> Result<(), Failure> {
+    let mut settings = Env::with_file(&env::current_dir()?)?;
+    let mock = mock::start(&mut settings)?;
+    let mut config = Config::from_env(&settings)?;
+    config.http.mock = mock.is_some();
     runtime()?.block_on(run(config, |_| {}))?;
+    // Its chain outlives the engine, which has ended by now.
+    drop(mock);
     Ok(())
 }
 
@@ -254,7 +269,9 @@ fn start_dev(dev: &Dev) -> Result<(), Failure> {
     // The sandbox's chain is gone at the end, so a journal of it is of no use afterwards.
     let data = tempfile::Builder::new().prefix("keyshard-dev-").tempdir()?;
     settings.set("DATA_DIR", data.path().to_string_lossy());
-    let config = Config::from_env(&settings)?;
+    let mut config = Config::from_env(&settings)?;
+    // A person reads along, and has /metrics.
+    config.heartbeat = false;
     let credentials = sandbox.credentials().clone();
     let banner = |address: SocketAddr| say(&dev::banner(address, &credentials));
     runtime()?.block_on(run(config, banner))?;
@@ -346,7 +363,12 @@ mod tests {
 
     #[test]
     fn the_help_names_every_variable_that_is_read() {
-        let sources = [include_str!("config.rs"), include_str!("key_sources.rs"), include_str!("log.rs")];
+        let sources = [
+            include_str!("config.rs"),
+            include_str!("key_sources.rs"),
+            include_str!("log.rs"),
+            include_str!("mock.rs"),
+        ];
         for name in [
             "NEAR_ENV",
             "NODE_URL",
@@ -382,8 +404,14 @@ mod tests {
             "JOURNAL_SEGMENT_BYTES",
             "DRAIN_TIMEOUT_MS",
             "DEBUG_ENDPOINTS",
+            "SKIP_NEAR_INIT",
+            "MOCK_NEAR",
             "LOG_LEVEL",
             "NODE_ENV",
+            "PINO_PRETTY",
+            "PINO_DESTINATION",
+            "PINO_LOG_PATH",
+            "ENABLE_MEMORY_MONITORING",
             "HOST",
             "PORT",
         ] {

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 use keyshard_engine::{HISTORY_RETENTION_MIN, Level, StoragePolicy, Trust, rpc};
 use near_primitives::types::AccountId;
 
-use crate::{cors::Cors, env::Env, key_sources};
+use crate::{cors::Cors, env::Env, key_sources, mock};
 
 /// Most front-end threads: beyond the cores of any machine this runs on, a wrong digit.
 const MAX_THREADS: usize = 256;
@@ -22,30 +22,33 @@ const HISTORY_RETENTION_MAX: Duration = Duration::from_hours(3_650 * 24);
 /// The Node service's own rule: a backlog of 10 or less was taken for a mistake.
 const MIN_PENDING: usize = 11;
 
-/// Variables of the Node service that change nothing here. They are named in the log if set.
-const WITHOUT_EFFECT: [&str; 25] = [
+/// Variables of the Node service, of its `.env.example` and of plans for it that change nothing here. They are named in the log
+/// if set.
+const WITHOUT_EFFECT: [&str; 27] = [
     "BATCH_SIZE",
+    "BATCH_SIZE_MAX",
+    "BATCH_SIZE_MIN",
     "CLUSTER_RESPAWN",
     "CLUSTER_WORKERS",
     "COMPACT_INTERVAL_MS",
     "COMPACT_THRESHOLD",
     "CONCURRENCY_LIMIT",
     "DURATION",
-    "ENABLE_MEMORY_MONITORING",
+    "ENABLE_NONCE_COORDINATION",
+    "ENABLE_REDIS_QUEUE",
     "GLOBAL_THROTTLE_WINDOW_SEC",
     "JOB_MAX_WAIT_MS",
     "MAX_IN_FLIGHT",
     "MAX_TX_PER_KEY_PER_SECOND",
     "MAX_TX_PER_SECOND",
+    "NEAR_HOME",
     "NONCE_RETRY_LIMIT",
     "PER_KEY_THROTTLE_WINDOW_SEC",
-    "PINO_DESTINATION",
-    "PINO_LOG_PATH",
     "PINO_MIN_LENGTH",
-    "PINO_PRETTY",
     "PINO_SYNC",
     "QUEUE_SIZE",
     "RECONCILE_INTERVAL_MS",
+    "REDIS_URL",
     "SANDBOX_CLUSTER_WORKERS",
     "TPS",
     "WORKER_COUNT",
@@ -73,6 +76,10 @@ pub struct Config {
     pub engine: keyshard_engine::Config,
     /// How long a shutdown waits for what was accepted (`DRAIN_TIMEOUT_MS`).
     pub drain_timeout: Duration,
+    /// Whether the log tells the memory in use (`ENABLE_MEMORY_MONITORING`).
+    pub memory_monitoring: bool,
+    /// Whether the log has the numbers of the moment, every ten seconds.
+    pub heartbeat: bool,
     /// Where the access keys come from, in words; never a key.
     pub keys_from: String,
     /// What the operator should know about the given settings; no secrets.
@@ -110,6 +117,8 @@ pub struct Http {
     pub batch_window_ms: u64,
     /// Whether clients on this machine may ask for a profile (`DEBUG_ENDPOINTS`); needs the feature `profiling`.
     pub debug_endpoints: bool,
+    /// Whether nothing is really paid: `/health` and `/metrics` say so.
+    pub mock: bool,
 }
 
 /// A setting that cannot be used. The text names the variable and the accepted form, never a secret value.
@@ -183,6 +192,8 @@ impl Config {
             http,
             engine,
             drain_timeout: Duration::from_millis(number(env, "DRAIN_TIMEOUT_MS", 30_000, 0, MAX_MS)?),
+            memory_monitoring: is_true(env, "ENABLE_MEMORY_MONITORING"),
+            heartbeat: true,
             keys_from: keys.source,
             notes,
         })
@@ -223,16 +234,14 @@ fn http(env: &Env, account: AccountId, sandbox: bool) -> Result<Http, ConfigErro
         capacity: number(env, "MAX_PENDING_JOBS", 100_000, MIN_PENDING, MAX_PENDING)?,
         batch_window_ms: number(env, "BATCH_WINDOW_MS", 100, 0, 60_000)?,
         debug_endpoints: is_true(env, "DEBUG_ENDPOINTS"),
+        mock: false,
     })
 }
 
-/// A test mode that is asked for and not there must not turn into real payments.
+/// Who asks for a test must not pay in earnest: `mock::start` has taken the setting away where there is a mock mode.
 fn refuse_mock_mode(env: &Env) -> Result<(), ConfigError> {
-    match ["SKIP_NEAR_INIT", "MOCK_NEAR"].into_iter().find(|name| is_true(env, name)) {
-        Some(name) => Err(ConfigError::new(
-            name,
-            "asks for the mock mode of the Node service, which Keyshard does not have: `keyshard dev` brings its own node",
-        )),
+    match mock::asked_for(env) {
+        Some(name) => Err(ConfigError::new(name, "asks for mock mode, which only `keyshard serve` has: unset it")),
         None => Ok(()),
     }
 }

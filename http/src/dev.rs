@@ -7,8 +7,16 @@ use near_primitives::serialize::to_base64;
 use crate::env::Env;
 
 /// Settings that would point the service elsewhere than at the sandbox.
-const NOT_HERE: [&str; 5] =
-    ["FASTNEAR_API_KEY", "MASTER_ACCOUNT_PRIVATE_KEY", "MASTER_ACCOUNT_PRIVATE_KEYS_FILE", "RPC_HEADERS", "RPC_URLS"];
+const NOT_HERE: [&str; 8] = [
+    "FASTNEAR_API_KEY",
+    "MASTER_ACCOUNT_PRIVATE_KEY",
+    "MASTER_ACCOUNT_PRIVATE_KEYS_FILE",
+    "MOCK_NEAR",
+    "RPC_HEADERS",
+    "RPC_TRUST",
+    "RPC_URLS",
+    "SKIP_NEAR_INIT",
+];
 
 /// Points the settings at the sandbox. Everything else in them still counts.
 pub(crate) fn configure(env: &mut Env, credentials: &Credentials) {

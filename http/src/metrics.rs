@@ -74,13 +74,21 @@ impl Stats {
 }
 
 /// The whole page. Without an engine, what the engine would say is left out.
-pub(crate) fn page(stats: &[Arc<Stats>], engine: Option<&Engine>, connections: usize, started_at_ms: u64) -> String {
+pub(crate) fn page(
+    stats: &[Arc<Stats>],
+    engine: Option<&Engine>,
+    connections: usize,
+    started_at_ms: u64,
+    mock: bool,
+) -> String {
     let mut page = Page { text: String::with_capacity(16 * 1024) };
     requests(&mut page, stats);
     service(&mut page, stats, engine);
     process::write(&mut page, started_at_ms);
     page.family("keyshard_ready", "gauge", "1 once the NEAR connection is initialized");
     page.sample("keyshard_ready", &[], u8::from(engine.is_some()));
+    page.family("keyshard_mock", "gauge", "1 in mock mode: nothing is paid");
+    page.sample("keyshard_mock", &[], u8::from(mock));
     page.family("keyshard_http_connections", "gauge", "Open client connections");
     page.sample("keyshard_http_connections", &[], connections);
     if let Some(engine) = engine {
@@ -269,7 +277,7 @@ mod tests {
         }
         stats[1].record(&Method::GET, &Route::Unmatched, StatusCode::NOT_FOUND, Duration::ZERO);
         stats[0].rejected.fetch_add(2, Relaxed);
-        let page = page(&stats, None, 7, 0);
+        let page = page(&stats, None, 7, 0, true);
         for line in [
             "# HELP ft_service_http_requests_total Total number of HTTP requests handled by the FT service",
             "# TYPE ft_service_http_requests_total counter",
@@ -291,6 +299,7 @@ mod tests {
             "ft_service_queue_rejected_total 2",
             "keyshard_http_connections 7",
             "keyshard_ready 0",
+            "keyshard_mock 1",
         ] {
             assert!(page.lines().any(|found| found == line), "{line}\nnot in\n{page}");
         }

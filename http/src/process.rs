@@ -48,6 +48,13 @@ pub(crate) fn write(page: &mut Page, started_at_ms: u64) {
     one("max_fds", "gauge", "Maximum number of open file descriptors.", max_files(&read("limits")));
 }
 
+/// Resident memory and data segment in bytes; 0 where the system does not tell.
+pub(crate) fn memory() -> (u64, u64) {
+    let status = read("status");
+    let bytes = |field| kilobytes(&status, field).unwrap_or_default() as u64;
+    (bytes("VmRSS:"), bytes("VmData:"))
+}
+
 fn read(name: &str) -> String {
     fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default()
 }
@@ -83,5 +90,7 @@ mod tests {
             Some(1024.0)
         );
         assert_eq!(cpu_seconds(""), None);
+        let (resident, heap) = memory();
+        assert!(resident > 0 && heap > 0);
     }
 }

@@ -147,6 +147,8 @@ pub(crate) async fn respond(
     };
     service.http().cors.apply(&method, &seen, answer.headers_mut());
     if !answer.headers().contains_key(header::CONNECTION) {
+        // Said as the Node service says it: some clients heed the one only beside the other.
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
         answer.headers_mut().insert(http::HeaderName::from_static("keep-alive"), KEEP_ALIVE);
     }
     Ok(answer)

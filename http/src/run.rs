@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     config::Config,
-    files,
+    files, heartbeat,
     server::{BindError, Server},
 };
 
@@ -32,7 +32,8 @@ pub enum RunError {
 /// Serves until SIGTERM or Ctrl-C; a second signal ends the process at once. `ready` is called once transfers are accepted.
 pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), RunError> {
     let mut stop = Stop::new()?;
-    let Config { mut http, engine, drain_timeout, keys_from, notes } = config;
+    log_settings(&config);
+    let Config { mut http, engine, drain_timeout, memory_monitoring, heartbeat, keys_from, notes } = config;
     tracing::info!(count = engine.keys.len(), "Access keys are those of {keys_from}");
     http.max_connections = files::client_connections(http.max_connections);
     for note in notes {
@@ -47,11 +48,16 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), R
     };
     let engine = match started {
         Some((engine, doors)) => {
+            tracing::info!("NEAR connection initialization completed successfully");
             tracing::info!("NEAR connection initialized successfully");
+            tracing::info!(count = engine.pending(), "Pending jobs re-queued from persistence");
             server.attach(engine.clone(), doors).await;
             tracing::info!("Server ready to accept requests");
             ready(address);
-            stop.wait().await;
+            tokio::select! {
+                () = stop.wait() => {}
+                () = heartbeat::beat(server.shared(), engine.clone(), memory_monitoring), if heartbeat => {}
+            }
             Some(engine)
         }
         None => None,
@@ -64,6 +70,29 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), R
     });
     shut_down(server, engine, drain_timeout).await;
     Ok(())
+}
+
+/// What it was told, without secrets; the Node service's lines.
+fn log_settings(config: &Config) {
+    let Config { http, engine, drain_timeout, .. } = config;
+    tracing::info!(
+        maxPendingJobs = http.capacity,
+        maxConnections = http.max_connections,
+        maxInFlightPerKey = engine.window,
+        "API throttle configuration loaded"
+    );
+    tracing::info!(
+        nearEnv = if http.sandbox { "sandbox" } else { "testnet" },
+        masterAccount = %engine.account,
+        ftContract = %engine.token,
+        keys = engine.keys.len(),
+        waitUntil = ?engine.wait_until,
+        dataDir = %engine.data_dir.display(),
+        requestTimeoutMs = http.request_timeout.as_millis() as u64,
+        batchWindowMs = http.batch_window_ms,
+        drainTimeoutMs = drain_timeout.as_millis() as u64,
+        "Final configuration loaded"
+    );
 }
 
 async fn shut_down(server: Server, engine: Option<Engine>, limit: Duration) {

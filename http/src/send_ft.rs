@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::{
     body::{self, BodyError},
     idempotency,
+    inflate::Coding,
     json::{Answer, error, json},
     outcome::Outcome,
     prefer::Prefer,
@@ -91,8 +92,12 @@ async fn read(service: &Service, request: Request<Incoming>) -> Result<validate:
         Ok(form) => form,
         Err(why) => return Err(Box::new(unsupported(why))),
     };
+    let coding = Coding::of(request.headers()).map_err(|why| Box::new(unsupported(why)))?;
     let name = idempotency::of_request(request.headers());
-    let body = body::read(service, request.into_body()).await.map_err(|why| Box::new(no_body(service, why)))?;
+    let mut body = body::read(service, request.into_body()).await.map_err(|why| Box::new(no_body(service, why)))?;
+    if let Some(coding) = coding {
+        body = body::unpack(body, coding).await.map_err(|why| Box::new(no_body(service, why)))?;
+    }
     let account = &service.http().account;
     let read = match form {
         Form::Json | Form::Unnamed => validate::json(&body.bytes, account),
@@ -114,10 +119,6 @@ async fn read(service: &Service, request: Request<Incoming>) -> Result<validate:
 }
 
 fn form(headers: &HeaderMap) -> Result<Form, &'static str> {
-    let encoding = headers.get(header::CONTENT_ENCODING).map_or(&b"identity"[..], HeaderValue::as_bytes);
-    if !encoding.eq_ignore_ascii_case(b"identity") {
-        return Err("compressed bodies are not read; send the body without Content-Encoding");
-    }
     let Some(text) = headers.get(header::CONTENT_TYPE) else { return Ok(Form::Unnamed) };
     let text = text.to_str().map_err(|_| "send Content-Type: application/json")?;
     let mut parts = text.split(';').map(str::trim);
@@ -151,6 +152,10 @@ fn no_body(service: &Service, why: BodyError) -> Answer {
         }
         BodyError::Slow => error(StatusCode::REQUEST_TIMEOUT, "Request Timeout: the body did not arrive in time"),
         BodyError::Broken => error(StatusCode::BAD_REQUEST, "Bad Request: the body broke off"),
+        BodyError::Corrupt => error(
+            StatusCode::BAD_REQUEST,
+            "Bad Request: the body is not compressed as Content-Encoding says, or breaks off",
+        ),
         BodyError::Busy => {
             service.stats.rejected.fetch_add(1, Relaxed);
             let details = "Too many large requests at once; nothing of this request was accepted";
@@ -220,7 +225,7 @@ fn overload_body(error: &str, details: &str, pending_jobs: usize, capacity: usiz
 
 #[cfg(test)]
 mod tests {
-    use header::{CONTENT_ENCODING, CONTENT_TYPE};
+    use header::CONTENT_TYPE;
 
     use super::*;
 
@@ -245,7 +250,5 @@ mod tests {
             assert_eq!(form(&[(CONTENT_TYPE, text)]).ok(), expected, "{text}");
         }
         assert_eq!(form(&[]), Ok(Form::Unnamed));
-        assert!(form(&[(CONTENT_TYPE, "application/json"), (CONTENT_ENCODING, "gzip")]).is_err());
-        assert!(form(&[(CONTENT_TYPE, "application/json"), (CONTENT_ENCODING, "Identity")]).is_ok());
     }
 }

@@ -135,6 +135,11 @@ impl Server {
         self.address
     }
 
+    /// What its threads share.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
     /// Once this returns, every thread accepts transfers. `doors` holds one for each thread ([`Http::threads`]).
     pub async fn attach(&mut self, engine: Engine, doors: Vec<Door>) {
         // First the engine: a thread that has a door must find it.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{
     idempotency,
     json::{Answer, Iso, answer, error, json},
-    metrics,
+    metrics, mock,
     service::Service,
 };
 
@@ -30,12 +30,15 @@ pub(crate) fn health(service: &Service) -> Answer {
     struct Body {
         status: &'static str,
         timestamp: Iso,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mock: Option<&'static str>,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         conditions: Vec<Condition>,
     }
     let conditions = service.engine().map(|engine| engine.health().conditions).unwrap_or_default();
     let conditions = conditions.into_iter().map(|c| Condition { name: c.name, detail: c.detail }).collect();
-    json(StatusCode::OK, &Body { status: "ok", timestamp: Iso::now(), conditions })
+    let mock = service.http().mock.then_some(mock::NOTICE);
+    json(StatusCode::OK, &Body { status: "ok", timestamp: Iso::now(), mock, conditions })
 }
 
 /// `GET /transfer/:jobId`
@@ -124,7 +127,7 @@ pub(crate) fn batching(service: &Service) -> Answer {
 pub(crate) fn metrics(service: &Service) -> Answer {
     let shared = &service.shared;
     let connections = shared.connections.load(std::sync::atomic::Ordering::Relaxed);
-    let page = metrics::page(&shared.stats, service.engine(), connections, shared.started_at.0);
+    let page = metrics::page(&shared.stats, service.engine(), connections, shared.started_at.0, shared.http.mock);
     answer(StatusCode::OK, metrics::CONTENT_TYPE, page)
 }
 

@@ -3,7 +3,7 @@
 //! Stricter than the Node service where it let values through that no token can pay and that took their whole batch down
 //! with them: amounts are decimal digits (or JSON integers up to 2^53), memos are strings, receivers are account ids.
 //! Nothing here recurses, so deeply nested JSON costs no stack.
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use keyshard_engine::{IdempotencyKey, NewTransfer};
 use near_primitives::types::AccountId;
@@ -110,14 +110,21 @@ pub fn json(body: &[u8], account: &AccountId) -> Result<Request, Invalid> {
     }
 }
 
-/// Reads a flat `application/x-www-form-urlencoded` body: `receiverId=..&amount=..&memo=..`. Nested names are ignored.
+/// Reads an `application/x-www-form-urlencoded` body: `receiverId=..&amount=..&memo=..` or `transfers[0][receiverId]=..&..`.
+/// Other names are ignored.
 pub fn form(body: &[u8], account: &AccountId) -> Result<Request, Invalid> {
-    let mut given = Given { receiver: Value::None, amount: Value::None, memo: Value::None, key: Value::None };
+    let mut alone = Given::NOTHING;
+    // In the order of their indices; what is left out between them is no transfer.
+    let mut elements: BTreeMap<usize, Given<'_>> = BTreeMap::new();
     for (index, (name, value)) in form_urlencoded::parse(body).enumerate() {
         if index >= MAX_FORM_FIELDS {
             return Err(Invalid::TooManyFields);
         }
-        let field = match name.as_ref() {
+        let (given, name) = match element_field(&name) {
+            Some((index, name)) => (elements.entry(index).or_insert(Given::NOTHING), name),
+            None => (&mut alone, name.as_ref()),
+        };
+        let field = match name {
             "receiverId" => &mut given.receiver,
             "amount" => &mut given.amount,
             "memo" => &mut given.memo,
@@ -129,7 +136,21 @@ pub fn form(body: &[u8], account: &AccountId) -> Result<Request, Invalid> {
         }
         *field = Value::String(value);
     }
-    single(&given, account)
+    if elements.is_empty() {
+        return single(&alone, account);
+    }
+    if !matches!(alone.key, Value::None) {
+        return Err(Invalid::Request(idempotency::NOT_HERE));
+    }
+    let transfers = elements.values().map(|given| transfer(given, account));
+    Ok(Request { transfers: transfers.collect::<Result<_, _>>()? })
+}
+
+/// Index and field of a form's `transfers[0][amount]`.
+fn element_field(name: &str) -> Option<(usize, &str)> {
+    let (index, field) = name.strip_prefix("transfers[")?.strip_suffix(']')?.split_once("][")?;
+    let digits = (1..=3).contains(&index.len()) && index.bytes().all(|byte| byte.is_ascii_digit());
+    Some((index.parse().ok().filter(|_| digits)?, field))
 }
 
 fn single(given: &Given<'_>, account: &AccountId) -> Result<Request, Invalid> {
@@ -195,6 +216,8 @@ fn units(text: &str) -> Result<u128, Invalid> {
 }
 
 impl<'a> Given<'a> {
+    const NOTHING: Self = Self { receiver: Value::None, amount: Value::None, memo: Value::None, key: Value::None };
+
     fn of(fields: &Fields<'a>) -> Self {
         let Fields { receiver, amount, memo, key, transfers: _ } = *fields;
         Self { receiver: Value::of(receiver), amount: Value::of(amount), memo: Value::of(memo), key: Value::of(key) }
@@ -527,5 +550,30 @@ mod tests {
         assert_eq!(read("receiverId=alice.near&amount=1.5"), Err(Invalid::Request(NOT_POSITIVE)));
         assert!(matches!(read("receiverId=a.near&receiverId=b.near&amount=1"), Err(Invalid::Syntax(_))));
         assert_eq!(read(&"x=1&".repeat(1_001)), Err(Invalid::TooManyFields));
+    }
+
+    #[test]
+    fn forms_with_many_transfers() {
+        let read = |body: &str| form(body.as_bytes(), &"payer.near".parse().unwrap());
+        let transfers = read(
+            "transfers[7][receiverId]=bob.near&transfers%5B0%5D%5BreceiverId%5D=al.near&transfers[7][amount]=2\
+             &transfers[0][amount]=1&receiverId=other.near&transfers[0][memo]=m",
+        );
+        let shown: Vec<_> =
+            transfers.unwrap().transfers.into_iter().map(|t| (t.receiver.to_string(), t.amount, t.memo)).collect();
+        assert_eq!(shown, [("al.near".to_owned(), 1, Some("m".to_owned())), ("bob.near".to_owned(), 2, None)]);
+        let half = "transfers[0][receiverId]=al.near&transfers[0][amount]=1&transfers[1][amount]=1";
+        assert_eq!(read(half), Err(Invalid::Request(BOTH_NEEDED)));
+        let named = "transfers[0][receiverId]=al.near&transfers[0][amount]=1&idempotencyKey=a";
+        assert_eq!(read(named), Err(Invalid::Request(idempotency::NOT_HERE)));
+        for other in [
+            "transfers[][amount]=1",
+            "transfers[x][amount]=1",
+            "transfers[1000][amount]=1",
+            "transfers[+1][amount]=1",
+            "transfers=1",
+        ] {
+            assert_eq!(read(other), Err(Invalid::Request(NEITHER)), "{other}");
+        }
     }
 }

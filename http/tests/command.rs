@@ -206,7 +206,6 @@ fn a_start_that_cannot_work_says_why_and_exits_1() {
         (&[("MASTER_ACCOUNT_PRIVATE_KEYS", stranger.as_str())][..], "test.near"),
         (&[("FT_CONTRACT", "user1.test.near")][..], "not a fungible token"),
         (&[("PORT", taken.as_str())][..], "choose another port"),
-        (&[("SKIP_NEAR_INIT", "true")][..], "mock mode"),
     ] {
         let mut service = serve(&directory, credentials, settings);
         let status = service.end();

@@ -1,6 +1,9 @@
 //! What a sandbox is started with.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 /// How to start a [`crate::Sandbox`]. `Config::default()` is a good start for a test: any free port, 600 ms blocks.
 #[derive(Clone, Debug)]
@@ -21,6 +24,10 @@ pub struct Config {
     pub transaction_validity_period: u64,
     /// Blocks an epoch, as reported; nothing else depends on it.
     pub epoch_length: u64,
+    /// When the chain began, since 1970; none: now. Sandboxes with the same time and seed have the same genesis, and each
+    /// begins at the height that the chain would have by now: above those before it, whose transactions are expired or
+    /// unknown to it.
+    pub since: Option<Duration>,
     /// All keys derive from this number. The default is fixed, so that a restarted sandbox has the same keys. They are
     /// as public as this source: never use them on a real network.
     pub seed: u64,
@@ -37,6 +44,7 @@ impl Default for Config {
             unlimited: false,
             transaction_validity_period: 1000,
             epoch_length: 5000,
+            since: None,
             seed: 0,
         }
     }

@@ -187,6 +187,23 @@ impl Node {
     }
 }
 
+/// Blocks until the first one has a final ancestor above genesis.
+const UNTIL_FINAL: u64 = 3;
+
+/// The chain at its start.
+fn chain(config: &Config, now_nanos: u64) -> Chain {
+    let Some(since) = config.since else { return Chain::new(config, now_nanos) };
+    let since = since.as_nanos() as u64;
+    let mut chain = Chain::new(config, since);
+    let height = now_nanos.saturating_sub(since) / (config.block_ms * 1_000_000);
+    if let Err(error) = chain.fast_forward(height.max(1), now_nanos) {
+        tracing::warn!(error, height, "the chain begins at its genesis");
+    }
+    // Else the last final block would be genesis for a while, and what is signed against that is expired.
+    (0..UNTIL_FINAL).for_each(|_| chain.produce_block(now_nanos));
+    chain
+}
+
 fn now_nanos() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
@@ -199,7 +216,7 @@ async fn run(
 ) -> std::io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let node = Rc::new(Node {
-        chain: RefCell::new(Chain::new(config, now_nanos())),
+        chain: RefCell::new(chain(config, now_nanos())),
         head: watch::Sender::new(0),
         public_key: derive_key(config.seed, "validator").public_key(),
         address,

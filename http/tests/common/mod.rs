@@ -36,6 +36,7 @@ pub(crate) fn http() -> Http {
         capacity: 1_000,
         batch_window_ms: 100,
         debug_endpoints: false,
+        mock: false,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The real `keyshard` binary as a child process.
+//! The real `keyshard` binary as a child process: the one that was built with the tests, or that which `KEYSHARD_BINARY` names.
 use std::{
     io::{BufRead as _, BufReader},
     path::Path,
@@ -21,7 +21,8 @@ pub(crate) struct Program {
 impl Program {
     /// Starts it with these arguments and no environment but this.
     pub(crate) fn start(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_keyshard"))
+        let binary = std::env::var_os("KEYSHARD_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_keyshard").into());
+        let mut child = Command::new(binary)
             .args(arguments)
             .current_dir(directory)
             .env_clear()

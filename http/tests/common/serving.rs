@@ -63,12 +63,24 @@ impl Stage {
 
     /// Runs `keyshard` with these arguments and this stage's settings.
     pub(crate) fn run(&self, arguments: &[&str]) -> Program {
-        run(&self.directory, self.credentials(), arguments, &self.settings)
+        self.run_with(arguments, &[])
+    }
+
+    /// The same with settings of this start alone, which win.
+    pub(crate) fn run_with(&self, arguments: &[&str], more: &[(&str, &str)]) -> Program {
+        let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let settings: Vec<_> = self.settings.iter().cloned().chain(more).collect();
+        run(&self.directory, self.credentials(), arguments, &settings)
     }
 
     /// `keyshard serve`, once it takes transfers.
     pub(crate) fn serve(&self) -> Serving {
-        let mut program = self.run(&["serve"]);
+        self.serve_with(&[])
+    }
+
+    /// The same with settings of this start alone, which win.
+    pub(crate) fn serve_with(&self, more: &[(&str, &str)]) -> Serving {
+        let mut program = self.run_with(&["serve"], more);
         let line = program.line_with("HTTP server listening");
         let address = line.split("address=").nth(1).unwrap_or_else(|| panic!("{line}")).trim().to_owned();
         program.line_with("Server ready to accept requests");

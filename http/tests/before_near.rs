@@ -1,4 +1,5 @@
-//! What a client of the Node service relies on, before NEAR is ready: no engine is needed for any of it.
+//! What a client of the Node service relies on, before NEAR is ready: no engine is needed for any of it. The whole of what
+//! it relies on is in `contract/`.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
