@@ -18,8 +18,8 @@ use keyshard_engine::{
 };
 use keyshard_sandbox::{Config as SandboxConfig, Sandbox};
 use keyshard_shard::{
-    AccessKey, ChainLimits, CryptoHash, Head, Input, Level, Lsn, Output, Query, Reply, Settings, Shard, Signer,
-    StoragePolicy, Transfer, TransferId, Trust, recover,
+    AccessKey, ChainLimits, CryptoHash, Head, Input, Level, Lsn, Output, Query, Recovery, Reply, Settings, Shard,
+    Signer, StoragePolicy, Transfer, TransferId, Trust,
 };
 use near_crypto::SecretKey;
 use tokio::{
@@ -116,7 +116,7 @@ fn write(directory: &Path, transfers: usize, sandbox: &Sandbox, genesis: CryptoH
         let head = Head { height: 1_000, hash: genesis, timestamp_nanos: 1 };
         shard.handle(now, Input::Head { head, endpoint: 0 });
         for n in (index..transfers).step_by(SHARDS) {
-            shard.handle(now, Input::Accept(transfer(n)));
+            shard.handle(now, Input::Accept(transfer(n).into()));
             if n % 1_000 == index {
                 shard.handle(now, Input::Tick);
             }
@@ -211,10 +211,11 @@ fn steps(directory: &Path) {
         println!("{name:>28} {elapsed:>7.3} s, {:>5.2} s of CPU, {peak:>6} MB at most", cpu - cpu_before);
         (last, cpu_before) = (Instant::now(), cpu);
     };
-    let (mut journal, replay) = Journal::open(directory, Options::default()).unwrap();
+    let mut recovery = Recovery::default();
+    let take = |entry: journal::Entry| recovery.push(entry.shard, entry.record);
+    let (mut journal, _) = Journal::open_into(directory, Options::default(), take).unwrap();
     step("open, read, decode");
-    let records = replay.entries.into_iter().map(|entry| (entry.shard, entry.record)).collect();
-    let mut recovered = recover(records).unwrap();
+    let mut recovered = recovery.finish().unwrap();
     step("recover");
     recovered.settled.clear();
     let life = recovered.life + 1;

@@ -2,7 +2,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     task::Poll,
 };
@@ -128,22 +128,21 @@ impl Door {
 
         // Nothing can refuse it from here on.
         let waiting = Arc::new(Waiting::new(new + joined));
-        for ((id, asked), part) in ids.iter().zip(&transfers).zip(&parts) {
+        let mut accepted: Vec<Arc<Transfer>> = Vec::with_capacity(new);
+        for ((id, asked), part) in ids.iter().zip(transfers).zip(&parts) {
             match part {
-                Part::New => {
-                    shared.board.accepted(*id, asked, &waiting);
-                    if let (Some(names), Some(key)) = (&mut names, &asked.key) {
-                        names.claim(&key.name, TransferId(id.as_u128()));
-                    }
-                }
+                Part::New => accepted.push(Arc::new(asked.accepted_as(*id))),
                 Part::Join(id) => shared.board.join(*id, &waiting),
                 Part::Past(_) | Part::Again(_) => {}
             }
         }
+        shared.board.accepted(&accepted, &waiting);
+        if let Some(names) = &mut names {
+            accepted.iter().filter(|transfer| transfer.key.is_some()).for_each(|transfer| names.claim(transfer));
+        }
         // Whoever finds one of these names from now on finds its transfer on the board.
         drop(names);
-        let accepted = ids.iter().zip(transfers).zip(&parts).filter(|(_, part)| matches!(part, Part::New));
-        ways.push(new, accepted.map(|((id, asked), _)| asked.accepted_as(*id)));
+        ways.push(new, accepted.into_iter());
         Ok(Ticket { replayed: new == 0 && !ids.is_empty(), ids, waiting })
     }
 }
@@ -165,7 +164,7 @@ impl Ways {
     }
 
     /// Sends so many transfers on the way that was planned.
-    fn push(&mut self, count: usize, mut transfers: impl Iterator<Item = Transfer>) {
+    fn push(&mut self, count: usize, mut transfers: impl Iterator<Item = Arc<Transfer>>) {
         for key in &self.keys {
             let piece = if count == 1 {
                 transfers.next().map(Piece::One)
@@ -251,15 +250,17 @@ impl Ticket {
 /// How far the transfers of a request are, and who waits for that.
 pub(crate) struct Waiting {
     /// Transfers that are not answerable yet.
-    open: AtomicUsize,
+    open: AtomicU32,
     /// Transfers whose acceptance is not durable yet.
-    volatile: AtomicUsize,
+    volatile: AtomicU32,
     waker: AtomicWaker,
 }
 
 impl Waiting {
     fn new(open: usize) -> Self {
-        Self { open: AtomicUsize::new(open), volatile: AtomicUsize::new(open), waker: AtomicWaker::new() }
+        // A body holds far fewer.
+        let open = open as u32;
+        Self { open: AtomicU32::new(open), volatile: AtomicU32::new(open), waker: AtomicWaker::new() }
     }
 
     /// Of a request that nobody waits for.
@@ -268,7 +269,7 @@ impl Waiting {
         Arc::new(Self::new(1))
     }
 
-    async fn until_none(&self, count: &AtomicUsize) {
+    async fn until_none(&self, count: &AtomicU32) {
         std::future::poll_fn(|context| {
             self.waker.register(context.waker());
             if count.load(Ordering::Acquire) == 0 { Poll::Ready(()) } else { Poll::Pending }
@@ -276,16 +277,16 @@ impl Waiting {
         .await;
     }
 
-    /// The acceptance of one more is durable. The board calls this once a transfer.
-    pub(crate) fn one_is_durable(&self) {
-        if self.volatile.fetch_sub(1, Ordering::AcqRel) == 1 {
+    /// The acceptance of so many more is durable. The board counts each transfer once.
+    pub(crate) fn are_durable(&self, transfers: u32) {
+        if self.volatile.fetch_sub(transfers, Ordering::AcqRel) == transfers {
             self.waker.wake();
         }
     }
 
-    /// One more is answerable. The board calls this once a transfer.
-    pub(crate) fn one_is_answerable(&self) {
-        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+    /// So many more are answerable. The board counts each transfer once.
+    pub(crate) fn are_answerable(&self, transfers: u32) {
+        if self.open.fetch_sub(transfers, Ordering::AcqRel) == transfers {
             self.waker.wake();
         }
     }

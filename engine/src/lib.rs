@@ -103,8 +103,8 @@ impl Shared {
         let (board, names) = (Board::new(wait_until, clock), Names::new());
         let open = board.recovered(recovered);
         for open in &recovered.transfers {
-            if let Some(key) = &open.transfer.key {
-                names.recovered(key, open.transfer.id);
+            if open.transfer.key.is_some() {
+                names.recovered(&open.transfer);
             }
         }
         Self {

@@ -3,10 +3,11 @@
 //!
 //! A request that names transfers sees all its names at one moment, and claims them in that same moment, or none: it locks
 //! the stripes in which they lie, always in the same order. Requests without names lock nothing.
-use std::hash::BuildHasher as _;
+use std::{hash::BuildHasher as _, sync::Arc};
 
-use foldhash::{HashMap, fast::RandomState};
-use keyshard_shard::{IdempotencyKey, TransferId};
+use foldhash::fast::RandomState;
+use hashbrown::{HashTable, hash_table::Entry};
+use keyshard_shard::{Transfer, TransferId};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::history::{History, HistoryError, Settled};
@@ -22,9 +23,44 @@ pub(crate) struct Names {
 
 #[derive(Default)]
 struct Stripe {
-    ids: HashMap<Box<str>, TransferId>,
+    /// By their names. All have one.
+    transfers: HashTable<Arc<Transfer>>,
     /// Names that left for the history so far.
     evicted: u64,
+}
+
+impl Stripe {
+    fn get(&self, hasher: &RandomState, name: &str) -> Option<TransferId> {
+        let known = self.transfers.find(hasher.hash_one(name), |known| name_of(known) == name);
+        known.map(|known| known.id)
+    }
+
+    /// The name of this transfer is its own from now on.
+    fn claim(&mut self, hasher: &RandomState, transfer: &Arc<Transfer>) {
+        let name = name_of(transfer);
+        match self.transfers.entry(
+            hasher.hash_one(name),
+            |known| name_of(known) == name,
+            |known| hasher.hash_one(name_of(known)),
+        ) {
+            Entry::Occupied(mut entry) => *entry.get_mut() = transfer.clone(),
+            Entry::Vacant(entry) => {
+                entry.insert(transfer.clone());
+            }
+        }
+    }
+
+    /// Returns whether it was there.
+    fn remove(&mut self, hasher: &RandomState, name: &str, id: TransferId) -> bool {
+        let is_it = |known: &Arc<Transfer>| known.id == id && name_of(known) == name;
+        let found = self.transfers.find_entry(hasher.hash_one(name), is_it);
+        found.map(|entry| entry.remove()).is_ok()
+    }
+}
+
+/// Its own name; that of one without is never asked for.
+fn name_of(transfer: &Transfer) -> &str {
+    transfer.key.as_ref().map_or("", |key| &key.name)
 }
 
 /// What a name means.
@@ -73,7 +109,7 @@ impl Names {
             let stripe = self.stripe_of(name);
             let (evicted, on_board) = {
                 let stripe = self.stripes[stripe].lock();
-                (stripe.evicted, stripe.ids.contains_key(*name))
+                (stripe.evicted, stripe.get(&self.hasher, name).is_some())
             };
             // After the look at the board: what left it before that is in the history by now.
             let past = if on_board { None } else { history.by_key(name)?.map(Box::new) };
@@ -95,8 +131,8 @@ impl Names {
         let locked = Locked { names: self, stripes };
         let meanings = names.iter().zip(glances).map(|(name, glance)| {
             let stripe = locked.stripe(glance.stripe);
-            if let Some(id) = stripe.ids.get(*name) {
-                return Ok(Meaning::OnBoard(*id));
+            if let Some(id) = stripe.get(&self.hasher, name) {
+                return Ok(Meaning::OnBoard(id));
             }
             // It may have left for the history after that was asked.
             let stale = glance.on_board || glance.evicted != stripe.evicted;
@@ -109,41 +145,40 @@ impl Names {
 
     /// The transfer on the board with this name.
     pub(crate) fn get(&self, name: &str) -> Option<TransferId> {
-        self.stripes[self.stripe_of(name)].lock().ids.get(name).copied()
+        self.stripes[self.stripe_of(name)].lock().get(&self.hasher, name)
     }
 
     /// A name that a former life has given.
-    pub(crate) fn recovered(&self, key: &IdempotencyKey, id: TransferId) {
-        self.stripes[self.stripe_of(&key.name)].lock().ids.insert(key.name.clone(), id);
+    pub(crate) fn recovered(&self, transfer: &Arc<Transfer>) {
+        self.stripes[self.stripe_of(name_of(transfer))].lock().claim(&self.hasher, transfer);
     }
 
     /// The history has it: takes the name from the board, together with whatever `leave` takes from it.
     pub(crate) fn evict(&self, name: &str, id: TransferId, leave: impl FnOnce()) {
         let mut stripe = self.stripes[self.stripe_of(name)].lock();
         // Another transfer may have the name by now, should the history have forgotten this one.
-        if stripe.ids.get(name) == Some(&id) {
-            stripe.ids.remove(name);
+        if stripe.remove(&self.hasher, name, id) {
             stripe.evicted += 1;
         }
         leave();
     }
 
     fn stripe_of(&self, name: &str) -> usize {
-        // The map in the stripe has a hasher of its own.
-        self.hasher.hash_one(name) as usize % STRIPES
+        // The table in the stripe looks at the lowest and the highest bits.
+        (self.hasher.hash_one(name) >> 32) as usize % STRIPES
     }
 }
 
 impl Locked<'_> {
-    /// From now on this name is this transfer, which is on the board.
+    /// From now on its name is this transfer, which is on the board.
     ///
     /// # Panics
-    /// If the name is not among those that were locked.
-    pub(crate) fn claim(&mut self, name: &str, id: TransferId) {
-        let stripe = self.names.stripe_of(name);
+    /// If its name is not among those that were locked.
+    pub(crate) fn claim(&mut self, transfer: &Arc<Transfer>) {
+        let stripe = self.names.stripe_of(name_of(transfer));
         #[expect(clippy::expect_used, reason = "the door claims only what it has locked")]
         let at = self.stripes.binary_search_by_key(&stripe, |(stripe, _)| *stripe).expect("a locked name");
-        self.stripes[at].1.ids.insert(name.into(), id);
+        self.stripes[at].1.claim(&self.names.hasher, transfer);
     }
 
     fn stripe(&self, stripe: usize) -> &Stripe {
@@ -156,18 +191,17 @@ impl Locked<'_> {
 #[cfg(test)]
 #[cfg(not(feature = "loom"))]
 mod tests {
-    use keyshard_shard::{CryptoHash, Instant, Transfer};
+    use keyshard_shard::{CryptoHash, IdempotencyKey, Instant};
 
     use super::*;
 
+    fn transfer(name: &str, id: u128) -> Transfer {
+        let key = Some(IdempotencyKey { name: name.into(), of: 1 });
+        Transfer { id: TransferId(id), receiver: "user.near".parse().unwrap(), amount: 1, memo: None, key }
+    }
+
     fn settled(name: &str, id: u128) -> Settled {
-        let transfer = Transfer {
-            id: TransferId(id),
-            receiver: "user.near".parse().unwrap(),
-            amount: 1,
-            memo: None,
-            key: Some(IdempotencyKey { name: name.into(), of: 1 }),
-        };
+        let transfer = transfer(name, id);
         let at = Instant::from_micros(1);
         Settled { transfer, accepted_at: at, settled_at: at, outcome: Ok(()), carried: None, tried: Vec::new() }
     }
@@ -177,7 +211,7 @@ mod tests {
     fn a_name_that_leaves_the_board_during_a_look_is_found() {
         let directory = tempfile::tempdir().unwrap();
         let (names, history) = (Names::new(), History::open(directory.path(), CryptoHash::default()).unwrap());
-        let claim = |name: &str, id| names.look(&[name], &history).unwrap().0.claim(name, TransferId(id));
+        let claim = |name: &str, id| names.look(&[name], &history).unwrap().0.claim(&transfer(name, id).into());
         let leave = |name: &str, id| {
             history.put(&[settled(name, id)]).unwrap();
             names.evict(name, TransferId(id), || {});
@@ -224,7 +258,7 @@ mod tests {
                     assert!(free == 0 || free == 500, "{free} of 500 were free");
                     if free > 0 {
                         for name in asked {
-                            locked.claim(name, TransferId(*claimant));
+                            locked.claim(&transfer(name, *claimant).into());
                         }
                     }
                 });

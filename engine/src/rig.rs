@@ -19,6 +19,11 @@ use crate::{
 #[cfg(not(feature = "loom"))]
 mod tests;
 
+/// Bytes of a slot of a ring.
+pub const PIECE_BYTES: usize = size_of::<Piece>();
+/// Slots of a ring.
+pub const RING_PIECES: usize = ring::RING_PIECES;
+
 /// An engine whose one shard is whoever holds this.
 pub struct Rig {
     engine: Engine,
@@ -67,7 +72,7 @@ impl Rig {
     }
 
     /// Everything that has come through the doors since the last call.
-    pub fn take(&mut self) -> Vec<Transfer> {
+    pub fn take(&mut self) -> Vec<Arc<Transfer>> {
         let mut transfers = Vec::new();
         for ring in &mut self.rings {
             while let Ok(piece) = ring.pop() {

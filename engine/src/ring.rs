@@ -12,17 +12,17 @@ use crate::sync::{
 /// Transfers that go through a ring together: at most one transaction's worth.
 pub(crate) enum Piece {
     /// By far the most frequent: no allocation.
-    One(Transfer),
+    One(Arc<Transfer>),
     /// At most [`PIECE_MAX`].
-    Many(Box<[Transfer]>),
+    Many(Box<[Arc<Transfer>]>),
 }
 
 /// Transfers in one piece: what fits into one transaction on every chain known (`max_actions_per_receipt`). Larger
 /// requests are cut, so that several keys share them.
 pub(crate) const PIECE_MAX: usize = 100;
 
-/// Pieces that a ring holds. A full ring means a shard that has not run for long; 80 bytes a slot keep even 64 keys
-/// and 8 doors within 170 MB, and one ring still takes the largest request that a body can hold.
+/// Pieces that a ring holds. A full ring means a shard that has not run for long; 24 bytes a slot keep even 64 keys
+/// and 8 doors within 50 MB, and one ring still takes the largest request that a body can hold.
 pub(crate) const RING_PIECES: usize = 4_096;
 
 /// The ends of the rings, one row for each door, one column for each key.

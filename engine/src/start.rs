@@ -5,7 +5,7 @@ use keyshard_rpc::{
     AccessKeyInfo, Answer, BlockRef, Client, EndpointId, Error, Fate, Permission, ProtocolConfig, Refusal, Route,
 };
 use keyshard_shard::{
-    AccessKey, ChainLimits, CryptoHash, EndpointIndex, Head, Recovered, Signer, StoragePolicy, Trust,
+    AccessKey, ChainLimits, CryptoHash, EndpointIndex, Head, Recovered, Recovery, Signer, StoragePolicy, Trust,
 };
 use near_crypto::SecretKey;
 
@@ -41,8 +41,10 @@ pub(crate) struct Preflight {
 pub(crate) fn open_journal(config: &Config) -> Result<(Journal, Recovered), StartError> {
     let sync = if config.journal_sync { Sync::Always } else { Sync::Off };
     let options = journal::Options { sync, segment_bytes: config.segment_bytes, ..journal::Options::default() };
-    let (journal, replay) = Journal::open(&config.data_dir, options)?;
-    if let Some(Cut { file, offset, bytes }) = replay.cut {
+    let mut recovery = Recovery::default();
+    let take = |entry: journal::Entry| recovery.push(entry.shard, entry.record);
+    let (journal, cut) = Journal::open_into(&config.data_dir, options, take)?;
+    if let Some(Cut { file, offset, bytes }) = cut {
         tracing::warn!(
             file,
             offset,
@@ -50,8 +52,7 @@ pub(crate) fn open_journal(config: &Config) -> Result<(Journal, Recovered), Star
             "the journal ended in a half-written group, which was cut; nobody relied on it"
         );
     }
-    let records = replay.entries.into_iter().map(|entry| (entry.shard, entry.record)).collect();
-    let recovered = keyshard_shard::recover(records).map_err(|contradiction| {
+    let recovered = recovery.finish().map_err(|contradiction| {
         let dir = config.data_dir.display();
         StartError::Journal(format!(
             "{contradiction} (in {dir}). Nothing was changed. Restore the directory, or reconcile with the chain before \

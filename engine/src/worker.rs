@@ -188,8 +188,7 @@ mod tests {
     use std::path::Path;
 
     use keyshard_shard::{
-        AccessKey, ChainLimits, CryptoHash, Level, Recovered, Reply, Settings, Signer, StoragePolicy, Transfer,
-        TransferId, Trust,
+        AccessKey, ChainLimits, CryptoHash, Level, Recovered, Reply, Settings, Signer, StoragePolicy, TransferId, Trust,
     };
     use near_crypto::{KeyType, SecretKey};
     use uuid::Uuid;
@@ -260,8 +259,8 @@ mod tests {
         let accept = |worker: &mut Worker, id: u128| {
             let waiting = crate::door::Waiting::nobody();
             worker.shared.backlog.admit(1).unwrap();
-            worker.shared.board.accepted(Uuid::from_u128(id), &new, &waiting);
-            let transfer = Transfer { id: TransferId(id), ..new.clone().accepted_as(Uuid::nil()) };
+            let transfer = Arc::new(new.clone().accepted_as(Uuid::from_u128(id)));
+            worker.shared.board.accepted([&transfer], &waiting);
             worker.shard.handle(now, Input::Accept(transfer));
         };
         worker.shard.take_over(now, Recovered::default());

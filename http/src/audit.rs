@@ -573,7 +573,7 @@ mod tests {
     fn a_journal_is_read_as_a_whole() {
         let at = Instant::from_micros(1_000_000);
         let accepted = |id, tried: &[u8]| Record::Accepted {
-            transfer: transfer(id),
+            transfer: transfer(id).into(),
             at,
             tried: tried.iter().map(|n| hash(*n)).collect(),
         };

@@ -198,7 +198,7 @@ mod tests {
     fn bytes_bound_a_batch() {
         let mut queue = queue(60, |i| format!("user{i}.near"));
         for open in &mut queue {
-            open.transfer.memo = Some("x".repeat(1_000).into());
+            std::sync::Arc::make_mut(&mut open.transfer).memo = Some("x".repeat(1_000).into());
         }
         let bounds = Bounds { chain: ChainLimits { max_transaction_size: 20_000, ..CHAIN }, ..bounds() };
         let plan = plan(&mut queue, &bounds, |_| false);

@@ -41,7 +41,7 @@ pub use endpoints::{EndpointIndex, EndpointSet, Trust};
 pub use key::AccessKey;
 pub use near_primitives::{hash::CryptoHash, types::AccountId};
 pub use record::{Closed, Lsn, Record, RecordError};
-pub use replay::{Contradiction, Recovered, RecoveredAttempt, RecoveredTransfer, recover};
+pub use replay::{Contradiction, Recovered, RecoveredAttempt, RecoveredTransfer, Recovery, recover};
 pub use settled::{Carried, RecoveredSettled};
 pub use shard::{Settings, Shard, Stats};
 pub use time::Instant;
@@ -52,7 +52,7 @@ pub use tx::Signer;
 #[derive(Debug, Clone)]
 pub enum Input {
     /// A validated transfer came through a ring. It waits in the shard until it settles.
-    Accept(Transfer),
+    Accept(Arc<Transfer>),
     /// Every record up to and including this one is on disk.
     Durable(Lsn),
     /// The answer to a [`Output::Send`] or [`Output::Query`]. Late answers to questions long dropped are ignored.

@@ -21,7 +21,7 @@ pub enum Record {
     /// A transfer was accepted (P1).
     Accepted {
         /// The whole transfer.
-        transfer: Transfer,
+        transfer: Arc<Transfer>,
         /// When.
         at: Instant,
         /// Transactions that carried it and ended without paying it, when it is repeated.
@@ -146,12 +146,14 @@ mod tests {
     fn samples() -> Vec<Record> {
         let hash = CryptoHash::hash_bytes(b"transaction");
         let at = Instant::from_micros(1_795_000_000_000_001);
-        let transfer = |memo: Option<&str>| Transfer {
-            id: TransferId(0x0123_4567_89AB_CDEF_0123_4567_89AB_CDEF),
-            receiver: "user1.test.near".parse().unwrap(),
-            amount: u128::MAX,
-            memo: memo.map(Into::into),
-            key: memo.map(|_| IdempotencyKey { name: "run 7#3".into(), of: 9 }),
+        let transfer = |memo: Option<&str>| {
+            Arc::new(Transfer {
+                id: TransferId(0x0123_4567_89AB_CDEF_0123_4567_89AB_CDEF),
+                receiver: "user1.test.near".parse().unwrap(),
+                amount: u128::MAX,
+                memo: memo.map(Into::into),
+                key: memo.map(|_| IdempotencyKey { name: "run 7#3".into(), of: 9 }),
+            })
         };
         let signed = |transfers: Box<[TransferId]>| Record::Signed {
             public_key: "ed25519:DcA2MzgpJbrUATQLLceocVckhhAqrkingax4oJ9kZ847".into(),

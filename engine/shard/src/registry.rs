@@ -1,26 +1,36 @@
 //! Which receivers are registered with the token: asked once, remembered in the shard's own memory.
-use std::collections::VecDeque;
+use std::{collections::VecDeque, hash::BuildHasher as _, sync::Arc};
 
-use foldhash::HashMap;
+use foldhash::{HashMap, fast::RandomState};
+use hashbrown::{HashTable, hash_table::Entry};
 use near_primitives::types::AccountId;
 
-use crate::{limits, transfer::Open};
+use crate::{Transfer, limits, transfer::Open};
 
 /// What is known of receivers, and the transfers that wait to know.
 #[derive(Default)]
 pub(crate) struct Registry {
     known: HashMap<AccountId, bool>,
-    parked: HashMap<AccountId, Parked>,
-    /// Receivers to be asked about.
-    to_ask: VecDeque<AccountId>,
+    /// By receiver. There may be a million, each with one transfer.
+    parked: HashTable<Box<Parked>>,
+    hasher: RandomState,
+    /// Receivers to be asked about: those of these transfers.
+    to_ask: VecDeque<Arc<Transfer>>,
     asking: usize,
     parked_transfers: usize,
 }
 
-#[derive(Default)]
+/// Transfers to one receiver.
 struct Parked {
-    transfers: Vec<Open>,
+    first: Open,
+    others: Vec<Open>,
     lost: u32,
+}
+
+impl Parked {
+    fn receiver(&self) -> &AccountId {
+        &self.first.transfer.receiver
+    }
 }
 
 /// What a lost answer leads to.
@@ -46,13 +56,17 @@ impl Registry {
 
     /// Parks a transfer until its receiver's registration is known.
     pub(crate) fn park(&mut self, open: Open) {
-        let receiver = open.transfer.receiver.clone();
         self.parked_transfers += 1;
-        let parked = self.parked.entry(receiver.clone()).or_default();
-        if parked.transfers.is_empty() {
-            self.to_ask.push_back(receiver);
+        let Self { parked, hasher, .. } = self;
+        let receiver = &open.transfer.receiver;
+        let is_it = |parked: &Box<Parked>| parked.receiver() == receiver;
+        match parked.entry(hasher.hash_one(receiver), is_it, |parked| hasher.hash_one(parked.receiver())) {
+            Entry::Occupied(entry) => entry.into_mut().others.push(open),
+            Entry::Vacant(entry) => {
+                self.to_ask.push_back(open.transfer.clone());
+                entry.insert(Box::new(Parked { first: open, others: Vec::new(), lost: 0 }));
+            }
         }
-        parked.transfers.push(open);
     }
 
     /// The next receiver to ask about, while there is room for a question.
@@ -60,9 +74,9 @@ impl Registry {
         if self.asking >= limits::REGISTRATION_QUERIES {
             return None;
         }
-        let account = self.to_ask.pop_front()?;
+        let transfer = self.to_ask.pop_front()?;
         self.asking += 1;
-        Some(account)
+        Some(transfer.receiver.clone())
     }
 
     /// An answer: the transfers that waited for it, in the order they came.
@@ -80,7 +94,8 @@ impl Registry {
     /// No answer.
     pub(crate) fn lost(&mut self, account: &AccountId) -> Lost {
         self.asking -= 1;
-        match self.parked.get_mut(account) {
+        let hash = self.hasher.hash_one(account);
+        match self.parked.find_mut(hash, |parked| parked.receiver() == account) {
             Some(parked) if parked.lost + 1 < limits::REGISTRATION_TRIES => {
                 parked.lost += 1;
                 Lost::Again(parked.lost)
@@ -90,9 +105,10 @@ impl Registry {
     }
 
     /// The pause after a lost answer is over.
-    pub(crate) fn ask_again(&mut self, account: AccountId) {
-        if self.parked.contains_key(&account) {
-            self.to_ask.push_back(account);
+    pub(crate) fn ask_again(&mut self, account: &AccountId) {
+        let hash = self.hasher.hash_one(account);
+        if let Some(parked) = self.parked.find(hash, |parked| parked.receiver() == account) {
+            self.to_ask.push_back(parked.first.transfer.clone());
         }
     }
 
@@ -103,13 +119,19 @@ impl Registry {
 
     /// Everything that is parked.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Open> + '_ {
-        self.parked.values().flat_map(|parked| &parked.transfers)
+        self.parked.iter().flat_map(|parked| std::iter::once(&parked.first).chain(&parked.others))
     }
 
+    /// In the order they came.
     fn release(&mut self, account: &AccountId) -> Vec<Open> {
-        let transfers = self.parked.remove(account).unwrap_or_default().transfers;
-        self.parked_transfers -= transfers.len();
-        transfers
+        let hash = self.hasher.hash_one(account);
+        let Ok(entry) = self.parked.find_entry(hash, |parked| parked.receiver() == account) else {
+            return Vec::new();
+        };
+        let Parked { first, mut others, .. } = *entry.remove().0;
+        others.insert(0, first);
+        self.parked_transfers -= others.len();
+        others
     }
 }
 
@@ -158,7 +180,7 @@ mod tests {
             let account = registry.next_question().unwrap();
             tries += 1;
             match registry.lost(&account) {
-                Lost::Again(_) => registry.ask_again(account),
+                Lost::Again(_) => registry.ask_again(&account),
                 Lost::GiveUp(transfers) => {
                     assert_eq!(transfers.len(), 1);
                     break;

@@ -1,7 +1,8 @@
 //! What a journal says is still open, and how a new life takes it over.
-use std::{cmp::Ordering, collections::hash_map::Entry, sync::Arc};
+use std::{cmp::Ordering, hash::BuildHasher as _, sync::Arc};
 
-use foldhash::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet, fast::RandomState};
+use hashbrown::{HashTable, hash_table::Entry};
 use near_primitives::{action::Action, hash::CryptoHash, transaction::SignedTransaction};
 
 use crate::{BatchId, Closed, Instant, Record, RecoveredSettled, Transfer, TransferId, batch::Step, settled::settled};
@@ -27,13 +28,13 @@ pub struct Recovered {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecoveredTransfer {
     /// As it was accepted.
-    pub transfer: Transfer,
+    pub transfer: Arc<Transfer>,
     /// When.
     pub accepted_at: Instant,
     /// The open transaction that carries it, if any.
-    pub carried_by: Option<CryptoHash>,
+    pub carried_by: Option<Box<CryptoHash>>,
     /// Transactions that carried it before and ended without paying it.
-    pub tried: Vec<CryptoHash>,
+    pub tried: Box<[CryptoHash]>,
 }
 
 /// A transaction whose end is not known.
@@ -71,6 +72,7 @@ impl Recovered {
                 life: self.life,
                 genesis: self.genesis,
                 nonces: self.nonces.clone(),
+                transfers: Vec::with_capacity(self.transfers.len() / shards),
                 ..Recovered::default()
             })
             .collect();
@@ -81,8 +83,8 @@ impl Recovered {
             parts[shard].attempts.push(attempt);
         }
         for transfer in self.transfers {
-            let shard = match transfer.carried_by {
-                Some(hash) => shard_of_attempt[&hash],
+            let shard = match &transfer.carried_by {
+                Some(hash) => shard_of_attempt[&**hash],
                 None => shard_of_transfer(transfer.transfer.id),
             };
             parts[shard].transfers.push(transfer);
@@ -97,23 +99,78 @@ impl Recovered {
 pub struct Contradiction(String);
 
 /// What the records of a whole journal, in the order they were written and each with its shard, leave open.
+pub fn recover(records: impl IntoIterator<Item = (u16, Record)>) -> Result<Recovered, Contradiction> {
+    let mut recovery = Recovery::default();
+    for (shard, record) in records {
+        recovery.push(shard, record);
+    }
+    recovery.finish()
+}
+
+/// Gathers the records of a whole journal, to see what they leave open.
 ///
 /// A repetition ([`Record::Begin`] to [`Record::End`]) replaces what its shard wrote before in the same life; the first
 /// repetitions of all shards of a life replace all former lives. Incomplete ones replace nothing: a life that died while
-/// it took over leaves two accounts of the same things, which agree.
-pub fn recover(records: Vec<(u16, Record)>) -> Result<Recovered, Contradiction> {
-    let plan = Plan::read(&records)?;
-    let settled = settled(&records);
-    let mut replay =
-        Replay::new(records.iter().filter(|(_, record)| matches!(record, Record::Accepted { .. })).count());
+/// it took over leaves two accounts of the same things, which agree. Which records count is known only at the end.
+#[derive(Default)]
+pub struct Recovery {
+    /// In pieces, which neither move as more come nor stay when they are read.
+    pieces: Vec<Vec<(u16, Kept)>>,
+    /// How many of them are acceptances.
+    acceptances: usize,
+}
+
+/// Records in a piece.
+const PIECE: usize = 16 * 1024;
+
+/// A record, kept small: of a million, most are acceptances.
+pub(crate) enum Kept {
+    /// [`Record::Accepted`]
+    Accepted { transfer: Arc<Transfer>, at: Instant, tried: Box<[CryptoHash]> },
+    /// Any other.
+    Other(Box<Record>),
+}
+
+impl Recovery {
+    /// The next record, and the shard that wrote it.
+    pub fn push(&mut self, shard: u16, record: Record) {
+        let kept = match record {
+            Record::Accepted { transfer, at, tried } => {
+                self.acceptances += 1;
+                Kept::Accepted { transfer, at, tried }
+            }
+            other => Kept::Other(Box::new(other)),
+        };
+        if self.pieces.last().is_none_or(|piece| piece.len() == PIECE) {
+            self.pieces.push(Vec::with_capacity(PIECE));
+        }
+        if let Some(piece) = self.pieces.last_mut() {
+            piece.push((shard, kept));
+        }
+    }
+
+    /// What they leave open.
+    pub fn finish(self) -> Result<Recovered, Contradiction> {
+        let plan = Plan::read(self.iter())?;
+        let settled = settled(|| self.iter().map(|(_, kept)| kept));
+        replay(self, &plan, settled)
+    }
+
+    fn iter(&self) -> impl DoubleEndedIterator<Item = (u16, &Kept)> {
+        self.pieces.iter().flatten().map(|(shard, kept)| (*shard, kept))
+    }
+}
+
+fn replay(records: Recovery, plan: &Plan, settled: Vec<RecoveredSettled>) -> Result<Recovered, Contradiction> {
+    let mut replay = Replay::new(records.acceptances);
     let mut lives: HashMap<u16, u64> = HashMap::default();
-    let genesis = records.iter().rev().find_map(|(_, record)| match record {
-        Record::Begin { genesis, .. } => Some(*genesis),
-        _ => None,
-    });
-    for (index, (shard, record)) in records.into_iter().enumerate() {
-        if let Record::Begin { life, .. } = record {
+    let mut genesis = None;
+    for (index, (shard, record)) in records.pieces.into_iter().flatten().enumerate() {
+        if let Kept::Other(record) = &record
+            && let Record::Begin { life, genesis: of, .. } = **record
+        {
             lives.insert(shard, life);
+            genesis = Some(of);
         }
         // Records before a shard's first beginning are what deleted segments have left of older accounts.
         let Some(&life) = lives.get(&shard) else { continue };
@@ -124,7 +181,10 @@ pub fn recover(records: Vec<(u16, Record)>) -> Result<Recovered, Contradiction> 
             Ordering::Greater => false,
         };
         if !replaced {
-            replay.read(record)?;
+            match record {
+                Kept::Accepted { transfer, at, tried } => replay.accepted(transfer, at, tried)?,
+                Kept::Other(record) => replay.read(*record)?,
+            }
         }
     }
     Ok(Recovered { life: plan.last_life, genesis, settled, ..replay.finish() })
@@ -141,46 +201,52 @@ struct Plan {
 }
 
 impl Plan {
-    fn read(records: &[(u16, Record)]) -> Result<Self, Contradiction> {
+    fn read<'a>(records: impl Iterator<Item = (u16, &'a Kept)>) -> Result<Self, Contradiction> {
         let mut plan = Self::default();
         // By shard: its life, and where a repetition that is not complete yet begins.
         let mut now: HashMap<u16, (u64, Option<usize>)> = HashMap::default();
         // By life: where the last complete repetition of each shard begins.
         let mut complete: HashMap<u64, HashMap<u16, usize>> = HashMap::default();
+        // In their order: every life that begins, and of how many shards.
+        let mut begun = Vec::new();
         let mut chain = None;
         let mut beheaded = None;
-        for (index, (shard, record)) in records.iter().enumerate() {
+        for (index, (shard, kept)) in records.enumerate() {
+            let record = match kept {
+                Kept::Other(record) => Some(&**record),
+                Kept::Accepted { .. } => None,
+            };
             match record {
-                Record::Begin { life, genesis, .. } => {
+                Some(Record::Begin { life, genesis, shards }) => {
                     if *chain.get_or_insert(*genesis) != *genesis {
                         return Err(Contradiction(format!("it tells of two chains, {chain:?} and {genesis}")));
                     }
-                    if now.get(shard).is_some_and(|(before, _)| before > life) {
+                    if now.get(&shard).is_some_and(|(before, _)| before > life) {
                         return Err(Contradiction(format!("life {life} of shard {shard} comes after a later one")));
                     }
                     plan.last_life = plan.last_life.max(*life);
-                    now.insert(*shard, (*life, Some(index)));
+                    now.insert(shard, (*life, Some(index)));
+                    begun.push((*life, *shards));
                 }
-                Record::End => {
-                    let Some((life, begin)) = now.get_mut(shard) else {
-                        beheaded.get_or_insert(*shard);
+                Some(Record::End) => {
+                    let Some((life, begin)) = now.get_mut(&shard) else {
+                        beheaded.get_or_insert(shard);
                         continue;
                     };
-                    let Some(begin) = begin.take() else { return Err(headless(*shard)) };
-                    complete.entry(*life).or_default().insert(*shard, begin);
+                    let Some(begin) = begin.take() else { return Err(headless(shard)) };
+                    complete.entry(*life).or_default().insert(shard, begin);
                 }
-                _ if !now.contains_key(shard) => {
-                    beheaded.get_or_insert(*shard);
+                _ if !now.contains_key(&shard) => {
+                    beheaded.get_or_insert(shard);
                 }
                 _ => {}
             }
         }
-        for (_, record) in records {
-            if let Record::Begin { life, shards, .. } = record
-                && *life > plan.first_life
-                && complete.get(life).is_some_and(|complete| complete.len() == usize::from(*shards))
+        for (life, shards) in begun {
+            if life > plan.first_life
+                && complete.get(&life).is_some_and(|complete| complete.len() == usize::from(shards))
             {
-                plan.first_life = *life;
+                plan.first_life = life;
             }
         }
         plan.starts = complete.remove(&plan.first_life).unwrap_or_default();
@@ -201,8 +267,9 @@ fn headless(shard: u16) -> Contradiction {
 struct Replay {
     /// In the order of acceptance; those that settled are gone.
     accepted: Vec<Option<RecoveredTransfer>>,
-    /// Their places there. A million of them are looked up one by one: what is looked at is kept small.
-    open: HashMap<TransferId, usize>,
+    /// Their places there, by id. A million of them are looked up one by one: what is looked at is kept small.
+    open: HashTable<u32>,
+    hasher: RandomState,
     settled: HashSet<TransferId>,
     attempts: HashMap<CryptoHash, RecoveredAttempt>,
     closed: HashSet<CryptoHash>,
@@ -214,30 +281,19 @@ impl Replay {
     /// With room for so many transfers.
     fn new(transfers: usize) -> Self {
         let mut replay = Self { accepted: Vec::with_capacity(transfers), ..Self::default() };
-        replay.open.reserve(transfers);
+        let (accepted, hasher) = (&replay.accepted, &replay.hasher);
+        replay.open.reserve(transfers, |place| hasher.hash_one(id_at(accepted, *place)));
         replay
     }
 
     /// Reads one more record. A record may come twice: repetitions repeat what is open.
     fn read(&mut self, record: Record) -> Result<(), Contradiction> {
         match record {
+            Record::Accepted { transfer, at, tried } => self.accepted(transfer, at, tried),
             Record::Begin { .. } | Record::End => Ok(()),
             Record::Nonce { public_key, nonce } => {
                 let highest = self.nonces.entry(public_key).or_default();
                 *highest = nonce.max(*highest);
-                Ok(())
-            }
-            Record::Accepted { transfer, at, tried } => {
-                let id = transfer.id;
-                if self.settled.contains(&id) {
-                    return Err(Contradiction(format!("transfer {id:?} is accepted after it has settled")));
-                }
-                if let Entry::Vacant(place) = self.open.entry(id) {
-                    place.insert(self.accepted.len());
-                    let open =
-                        RecoveredTransfer { transfer, accepted_at: at, carried_by: None, tried: tried.into_vec() };
-                    self.accepted.push(Some(open));
-                }
                 Ok(())
             }
             Record::Signed { public_key, nonce, hash, reference_height, bytes, batch, transfers } => {
@@ -254,7 +310,7 @@ impl Replay {
                 }
                 for id in &transfers {
                     match self.open(*id).map(|open| &mut open.carried_by) {
-                        Some(place @ None) => *place = Some(hash),
+                        Some(place @ None) => *place = Some(Box::new(hash)),
                         Some(Some(other)) => {
                             return Err(Contradiction(format!("transfer {id:?} is in {hash} and in {other}")));
                         }
@@ -278,14 +334,14 @@ impl Replay {
                         Closed::Failed { .. } | Closed::Dead(_) => {
                             if let Some(open) = self.open(id) {
                                 open.carried_by = None;
-                                open.tried.push(hash);
+                                push(&mut open.tried, hash);
                             }
                         }
                     }
                 }
                 Ok(())
             }
-            Record::Failed { id, .. } => match self.open(id).map(|open| open.carried_by) {
+            Record::Failed { id, .. } => match self.open(id).map(|open| open.carried_by.clone()) {
                 Some(None) => {
                     self.settle(id);
                     Ok(())
@@ -296,13 +352,38 @@ impl Replay {
         }
     }
 
+    fn accepted(
+        &mut self,
+        transfer: Arc<Transfer>,
+        at: Instant,
+        tried: Box<[CryptoHash]>,
+    ) -> Result<(), Contradiction> {
+        let id = transfer.id;
+        if self.settled.contains(&id) {
+            return Err(Contradiction(format!("transfer {id:?} is accepted after it has settled")));
+        }
+        let Self { accepted, open, hasher, .. } = self;
+        let is_it = |place: &u32| id_at(accepted, *place) == Some(id);
+        if let Entry::Vacant(entry) =
+            open.entry(hasher.hash_one(Some(id)), is_it, |place| hasher.hash_one(id_at(accepted, *place)))
+        {
+            entry.insert(accepted.len() as u32);
+            accepted.push(Some(RecoveredTransfer { transfer, accepted_at: at, carried_by: None, tried }));
+        }
+        Ok(())
+    }
+
     fn open(&mut self, id: TransferId) -> Option<&mut RecoveredTransfer> {
-        self.accepted[*self.open.get(&id)?].as_mut()
+        let place =
+            self.open.find(self.hasher.hash_one(Some(id)), |place| id_at(&self.accepted, *place) == Some(id))?;
+        self.accepted[*place as usize].as_mut()
     }
 
     fn settle(&mut self, id: TransferId) {
-        if let Some(place) = self.open.remove(&id) {
-            self.accepted[place] = None;
+        let is_it = |place: &u32| id_at(&self.accepted, *place) == Some(id);
+        if let Ok(entry) = self.open.find_entry(self.hasher.hash_one(Some(id)), is_it) {
+            let place = entry.remove().0;
+            self.accepted[place as usize] = None;
         }
         self.settled.insert(id);
     }
@@ -314,6 +395,18 @@ impl Replay {
         attempts.sort_unstable_by(|a, b| (&a.public_key, a.nonce).cmp(&(&b.public_key, b.nonce)));
         Recovered { transfers, attempts, nonces: self.nonces, ..Recovered::default() }
     }
+}
+
+/// The id of the transfer at this place; none if it has settled.
+fn id_at(accepted: &[Option<RecoveredTransfer>], place: u32) -> Option<TransferId> {
+    accepted.get(place as usize)?.as_ref().map(|open| open.transfer.id)
+}
+
+/// Adds one at the end, which is rare.
+pub(crate) fn push(tried: &mut Box<[CryptoHash]>, hash: CryptoHash) {
+    let mut longer = std::mem::take(tried).into_vec();
+    longer.push(hash);
+    *tried = longer.into();
 }
 
 /// What the actions of a signed transaction do, read from its bytes: a `storage_deposit` stands right before the first
@@ -357,7 +450,7 @@ mod tests {
     }
 
     fn accepted(id: u128) -> Record {
-        Record::Accepted { transfer: transfer(id), at: Instant::from_micros(1), tried: Box::default() }
+        Record::Accepted { transfer: transfer(id).into(), at: Instant::from_micros(1), tried: Box::default() }
     }
 
     /// A transaction that pays these transfers; another `block`, another hash.
@@ -387,7 +480,7 @@ mod tests {
 
     fn read(records: &[Record]) -> Result<Recovered, Contradiction> {
         let life = [begin(1, 1), Record::End];
-        recover(life.iter().chain(records).map(|record| (0, record.clone())).collect())
+        recover(life.iter().chain(records).map(|record| (0, record.clone())))
     }
 
     #[test]

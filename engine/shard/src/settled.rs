@@ -2,10 +2,12 @@
 //!
 //! This looks at all records there are, also at those that a later repetition has replaced: that a transfer settled stays
 //! true, and a repetition does not repeat it.
+use std::sync::Arc;
+
 use foldhash::HashMap;
 use near_primitives::hash::CryptoHash;
 
-use crate::{BatchId, Closed, Instant, Record, Transfer, TransferId};
+use crate::{BatchId, Closed, Instant, Record, Transfer, TransferId, replay::Kept};
 
 /// A transfer that has settled, as far as the journal still tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,10 +39,16 @@ pub struct Carried {
 
 /// What settled in these records, the oldest first. One whose acceptance is in no record any more is left out: segments
 /// are deleted only when what settled in them is in the history.
-pub(crate) fn settled(records: &[(u16, Record)]) -> Vec<RecoveredSettled> {
+pub(crate) fn settled<'a, I: Iterator<Item = &'a Kept>>(records: impl Fn() -> I) -> Vec<RecoveredSettled> {
+    let others = || {
+        records().filter_map(|kept| match kept {
+            Kept::Other(record) => Some(&**record),
+            Kept::Accepted { .. } => None,
+        })
+    };
     let mut landed = HashMap::<CryptoHash, Instant>::default();
     let mut found = HashMap::<TransferId, Found>::default();
-    for (_, record) in records {
+    for record in others() {
         match record {
             Record::Closed { hash, how: Closed::Landed, at } => {
                 landed.insert(*hash, *at);
@@ -51,7 +59,7 @@ pub(crate) fn settled(records: &[(u16, Record)]) -> Vec<RecoveredSettled> {
             _ => {}
         }
     }
-    for (_, record) in records {
+    for record in others() {
         if let Record::Signed { hash, transfers, .. } = record
             && let Some(at) = landed.get(hash)
         {
@@ -63,22 +71,22 @@ pub(crate) fn settled(records: &[(u16, Record)]) -> Vec<RecoveredSettled> {
     if found.is_empty() {
         return Vec::new();
     }
-    for (_, record) in records {
-        match record {
-            Record::Accepted { transfer, at, tried } => {
+    for kept in records() {
+        match kept {
+            Kept::Accepted { transfer, at, tried } => {
                 if let Some(found) = found.get_mut(&transfer.id) {
                     tried.iter().for_each(|hash| found.carried_by(*hash, None));
                     found.accepted.get_or_insert_with(|| (transfer.clone(), *at));
                 }
             }
-            Record::Signed { hash, batch, transfers, .. } => {
+            Kept::Other(record) => {
+                let Record::Signed { hash, batch, transfers, .. } = &**record else { continue };
                 for (position, id) in (0..).zip(transfers) {
                     if let Some(found) = found.get_mut(id) {
                         found.carried_by(*hash, Some(Carried { hash: *hash, batch: *batch, position }));
                     }
                 }
             }
-            _ => {}
         }
     }
     let mut settled: Vec<RecoveredSettled> = found.into_values().filter_map(Found::finish).collect();
@@ -89,7 +97,7 @@ pub(crate) fn settled(records: &[(u16, Record)]) -> Vec<RecoveredSettled> {
 struct Found {
     settled_at: Instant,
     outcome: Result<(), Box<str>>,
-    accepted: Option<(Transfer, Instant)>,
+    accepted: Option<(Arc<Transfer>, Instant)>,
     /// All that carried it, in their order, once each.
     hashes: Vec<CryptoHash>,
     last: Option<Carried>,
@@ -114,6 +122,13 @@ impl Found {
             self.hashes.pop();
         }
         let Self { settled_at, outcome, hashes: tried, .. } = self;
-        Some(RecoveredSettled { transfer, accepted_at, settled_at, outcome, carried, tried })
+        Some(RecoveredSettled {
+            transfer: Arc::unwrap_or_clone(transfer),
+            accepted_at,
+            settled_at,
+            outcome,
+            carried,
+            tried,
+        })
     }
 }

@@ -23,6 +23,8 @@ mod holds;
 mod signing;
 mod takeover;
 
+use takeover::Repeated;
+
 /// What a shard is told once.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -130,7 +132,7 @@ pub struct Shard {
     /// Attempts whose record is not durable yet, in the order of their records.
     unsynced: VecDeque<(Lsn, u64)>,
     /// News that would be a lie after a crash before their record is durable, in the order of their records.
-    untold: VecDeque<(Lsn, TransferId, News)>,
+    untold: VecDeque<(Lsn, TransferId, Untold)>,
     next_attempt: u64,
     /// Attempts of a former life that no node has been asked about yet. Nothing is signed while there are any.
     recovering: foldhash::HashSet<u64>,
@@ -156,7 +158,32 @@ pub struct Shard {
     random: u64,
 
     stats: Stats,
-    outputs: VecDeque<Output>,
+    outputs: VecDeque<Pending>,
+}
+
+/// What is to be told once it is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Untold {
+    Accepted,
+    Finalized,
+    Failed(Box<str>),
+}
+
+impl From<Untold> for News {
+    fn from(untold: Untold) -> Self {
+        match untold {
+            Untold::Accepted => Self::Accepted,
+            Untold::Finalized => Self::Finalized,
+            Untold::Failed(reason) => Self::Failed { reason },
+        }
+    }
+}
+
+/// What waits to be carried out.
+enum Pending {
+    Output(Output),
+    /// Many records, made one by one as they are taken.
+    Repeated(Repeated),
 }
 
 impl Shard {
@@ -224,7 +251,16 @@ impl Shard {
 
     /// The next thing to carry out.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        loop {
+            if let Pending::Repeated(repeated) = self.outputs.front_mut()?
+                && let Some((lsn, record)) = repeated.next()
+            {
+                return Some(Output::Append { lsn, record });
+            }
+            if let Pending::Output(output) = self.outputs.pop_front()? {
+                return Some(output);
+            }
+        }
     }
 
     /// When [`Input::Tick`] is due even if nothing happens.
@@ -270,12 +306,12 @@ impl Shard {
         self.bounds().full()
     }
 
-    fn accept(&mut self, now: Instant, transfer: Transfer) {
+    fn accept(&mut self, now: Instant, transfer: Arc<Transfer>) {
         let lsn = self.append(Record::Accepted { transfer: transfer.clone(), at: now, tried: Box::default() });
         if Mutant::AcknowledgeBeforeSync.is_chosen() {
             self.tell([transfer.id].into(), News::Accepted);
         } else {
-            self.untold.push_back((lsn, transfer.id, News::Accepted));
+            self.untold.push_back((lsn, transfer.id, Untold::Accepted));
         }
         let open = Open::new(transfer, now);
         self.queue(now, open);
@@ -325,10 +361,13 @@ impl Shard {
 
     /// Tells what has become true for good. Those with the same news are told together.
     fn tell_durable(&mut self) {
-        let durable = self.untold.partition_point(|(lsn, _, _)| *lsn <= self.durable);
-        let untold: Vec<(Lsn, TransferId, News)> = self.untold.drain(..durable).collect();
-        for same in untold.chunk_by(|(_, _, one), (_, _, next)| one == next) {
-            self.tell(same.iter().map(|(_, id, _)| *id).collect(), same[0].2.clone());
+        let durable = self.durable;
+        while let Some((_, id, news)) = self.untold.pop_front_if(|(lsn, _, _)| *lsn <= durable) {
+            let mut ids = vec![id];
+            while let Some((_, id, _)) = self.untold.pop_front_if(|(lsn, _, next)| *lsn <= durable && *next == news) {
+                ids.push(id);
+            }
+            self.tell(ids.into(), news.into());
         }
     }
 
@@ -380,7 +419,7 @@ impl Shard {
                         self.ask(id, then);
                     }
                 }
-                Timer::Registration(account) => self.registry.ask_again(account),
+                Timer::Registration(account) => self.registry.ask_again(&account),
                 Timer::Hold => self.ask_balance(),
                 Timer::Wake => {
                     self.wake_at = None;
@@ -403,14 +442,18 @@ impl Shard {
 
     fn append(&mut self, record: Record) -> Lsn {
         self.lsn += 1;
-        self.outputs.push_back(Output::Append { lsn: self.lsn, record });
+        self.put(Output::Append { lsn: self.lsn, record });
         self.lsn
     }
 
     fn tell(&mut self, transfers: Box<[TransferId]>, news: News) {
         if !transfers.is_empty() {
-            self.outputs.push_back(Output::Tell { transfers, news });
+            self.put(Output::Tell { transfers, news });
         }
+    }
+
+    fn put(&mut self, output: Output) {
+        self.outputs.push_back(Pending::Output(output));
     }
 
     fn delayed(&mut self, id: u64, why: &str) {

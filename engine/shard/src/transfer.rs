@@ -1,5 +1,5 @@
 //! A transfer, its id, and what the shard remembers about it while it is open.
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use near_primitives::{hash::CryptoHash, types::AccountId};
@@ -52,23 +52,32 @@ impl fmt::Display for BatchId {
 /// A transfer that has not settled. It is in exactly one place: a queue of the shard, or one attempt (P4).
 #[derive(Debug, Clone)]
 pub(crate) struct Open {
-    pub(crate) transfer: Transfer,
+    /// Shared with the outside: there may be a million of them.
+    pub(crate) transfer: Arc<Transfer>,
     /// When it was accepted, in this life or a former one.
     pub(crate) accepted_at: Instant,
     /// Since when it waits for a batch.
     pub(crate) since: Instant,
+    /// Transactions that carried it and ended without paying it. Mostly none.
+    pub(crate) tried: Box<[CryptoHash]>,
     /// How often an attempt failed on chain and named it.
     pub(crate) blamed: u32,
-    /// How often a batch mate took it down.
-    pub(crate) undone: u32,
+    /// A batch mate took it down before.
+    pub(crate) undone: bool,
     /// It travels without batch mates: it, or its receiver, has failed before.
     pub(crate) alone: bool,
-    /// Transactions that carried it and ended without paying it.
-    pub(crate) tried: Vec<CryptoHash>,
 }
 
 impl Open {
-    pub(crate) fn new(transfer: Transfer, now: Instant) -> Self {
-        Self { transfer, accepted_at: now, since: now, blamed: 0, undone: 0, alone: false, tried: Vec::new() }
+    pub(crate) fn new(transfer: impl Into<Arc<Transfer>>, now: Instant) -> Self {
+        Self {
+            transfer: transfer.into(),
+            accepted_at: now,
+            since: now,
+            tried: Box::default(),
+            blamed: 0,
+            undone: false,
+            alone: false,
+        }
     }
 }

@@ -167,10 +167,10 @@ impl Life {
         let options = Options { segment_bytes: plan.segment_bytes, sync: Sync::Always, name: *b"a simulated life" };
         let (log, replay) = Log::open(Arc::new(disk.clone()), options).map_err(NoStart::Journal)?;
         let cut = replay.cut.is_some();
-        let records = replay.entries.into_iter().map(|entry| (entry.shard, entry.record)).collect();
+        let records = replay.entries.into_iter().map(|entry| (entry.shard, entry.record));
         let mut recovered = recover(records).map_err(NoStart::Contradiction)?;
         let mut found = Found {
-            open: recovered.transfers.iter().map(|open| open.transfer.clone()).collect(),
+            open: recovered.transfers.iter().map(|open| (*open.transfer).clone()).collect(),
             settled: std::mem::take(&mut recovered.settled),
             transactions: recovered.attempts.len(),
             retired: 0,
@@ -251,7 +251,7 @@ impl Life {
         if driver.held.is_none() {
             for transfers in std::mem::take(&mut driver.ring) {
                 for transfer in transfers {
-                    driver.shard.handle(now, Input::Accept(transfer));
+                    driver.shard.handle(now, Input::Accept(transfer.into()));
                 }
             }
         }

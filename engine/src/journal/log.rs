@@ -42,25 +42,37 @@ enum Next {
 impl Log {
     /// Reads and mends a journal. It must not be open elsewhere.
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(Self, Replay), JournalError> {
+        let mut entries = Vec::new();
+        let (log, cut) = Self::open_into(disk, options, |entry| entries.push(entry))?;
+        Ok((log, Replay { entries, cut }))
+    }
+
+    /// The same, but gives each record to `take` as it is read: of millions, nothing more than that takes memory.
+    pub fn open_into(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        mut take: impl FnMut(Entry),
+    ) -> Result<(Self, Option<Cut>), JournalError> {
         let Options { segment_bytes, sync, name } = options;
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes) {
             return Err(JournalError::SegmentBytes(segment_bytes));
         }
         let segments = segments(&*disk)?;
-        let (found, mut replay) = Found::read(&*disk, &segments)?;
+        let found = Found::read(&*disk, &segments, &mut take)?;
+        let mut cut = None;
         // From here on, files are changed. The names first: the last life may have died before it had synced them.
         disk.sync_directory().map_err(|error| JournalError::disk(&*disk, "sync the directory", "", error))?;
         found.last.as_ref().map_or(Ok(()), |last| last.write(&*disk))?;
         let journal = found.journal.unwrap_or(name);
         let (header, position) = if let Some(tail) = &found.tail {
-            replay.cut = tail.clear(&*disk)?;
+            cut = tail.clear(&*disk)?;
             (tail.header, tail.end)
         } else {
             let number = segments.last().map_or(1, |last| last + 1);
             let header = Header { number, bytes: segment_bytes as u64, journal };
             (create(&*disk, header)?, SEGMENT_HEADER_BYTES)
         };
-        if let Some(Cut { file, offset, bytes }) = &replay.cut {
+        if let Some(Cut { file, offset, bytes }) = &cut {
             tracing::warn!(
                 "the journal ends half-written, as a crash leaves it: cut {bytes} bytes of {file} from byte {offset}"
             );
@@ -74,7 +86,7 @@ impl Log {
         let next = found.ready.map_or(Next::None, Next::Ready);
         let (seal, group) = (Seal::new(&header), Vec::new());
         let log = Self { disk, sync, segment_bytes, header, seal, file, position, group, next, failed: false };
-        Ok((log, replay))
+        Ok((log, cut))
     }
 
     /// The segment that is being written.
@@ -219,9 +231,8 @@ struct Tail {
 }
 
 impl Found {
-    fn read(disk: &dyn Disk, segments: &[u64]) -> Result<(Self, Replay), JournalError> {
+    fn read(disk: &dyn Disk, segments: &[u64], take: &mut impl FnMut(Entry)) -> Result<Self, JournalError> {
         let mut found = Self::default();
-        let mut replay = Replay::default();
         for (index, &number) in segments.iter().enumerate() {
             let name = segment_name(number);
             if index > 0 && segments[index - 1] + 1 != number {
@@ -243,7 +254,7 @@ impl Found {
             }
             let seal = Seal::new(&header);
             match &found.tail {
-                None => found.read_segment(disk, &header, seal, &bytes, &mut replay)?,
+                None => found.read_segment(disk, &header, seal, &bytes, take)?,
                 Some(tail) => match reader::unbegun(seal, &bytes) {
                     Rest::Good(offset) => {
                         let (header, end) = (tail.header, tail.end);
@@ -255,7 +266,7 @@ impl Found {
                 },
             }
         }
-        Ok((found, replay))
+        Ok(found)
     }
 
     fn read_segment(
@@ -264,7 +275,7 @@ impl Found {
         header: &Header,
         seal: Seal,
         bytes: &[u8],
-        replay: &mut Replay,
+        take: &mut impl FnMut(Entry),
     ) -> Result<(), JournalError> {
         let mut frames = Frames::new(seal, bytes);
         for (offset, frame) in &mut frames {
@@ -272,7 +283,7 @@ impl Found {
                 let file = disk.path(&segment_name(header.number));
                 JournalError::Record { file, offset: offset as u64, source }
             })?;
-            replay.entries.push(Entry { shard: frame.shard, lsn: frame.lsn, segment: header.number, record });
+            take(Entry { shard: frame.shard, lsn: frame.lsn, segment: header.number, record });
         }
         let (end, group) = (frames.end, frames.group);
         if end > SEGMENT_HEADER_BYTES {

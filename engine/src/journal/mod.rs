@@ -172,12 +172,27 @@ impl Journal {
         Self::open_on(Arc::new(RealDisk::lock(directory)?), options)
     }
 
-    /// The same on any disk.
+    /// The same, but gives each record to `take` as it is read: millions of them need not be in memory at once.
+    pub fn open_into(
+        directory: &Path,
+        options: Options,
+        take: impl FnMut(Entry),
+    ) -> Result<(Self, Option<Cut>), JournalError> {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk::lock(directory)?);
+        let (log, cut) = Log::open_into(disk.clone(), options, take)?;
+        Ok((Self::of(disk, log), cut))
+    }
+
+    /// The same as [`Self::open`] on any disk.
     pub fn open_on(disk: Arc<dyn Disk>, options: Options) -> Result<(Self, Replay), JournalError> {
         let (log, replay) = Log::open(disk.clone(), options)?;
+        Ok((Self::of(disk, log), replay))
+    }
+
+    fn of(disk: Arc<dyn Disk>, log: Log) -> Self {
         let shared = Arc::new(Shared::default());
         shared.segment.store(log.segment(), Ordering::Release);
-        Ok((Self { disk, shared, log: Some(log), running: None }, replay))
+        Self { disk, shared, log: Some(log), running: None }
     }
 
     /// Starts the journal thread. `bells` has one entry a shard, rung whenever more of its records have become durable;

@@ -47,7 +47,7 @@ impl Bench {
     }
 
     /// Signs, and pays or fails.
-    fn settle(&mut self, transfers: &[Transfer], outcome: &News) -> CryptoHash {
+    fn settle(&mut self, transfers: &[Arc<Transfer>], outcome: &News) -> CryptoHash {
         let ids: Vec<TransferId> = transfers.iter().map(|transfer| transfer.id).collect();
         let hash = CryptoHash::hash_bytes(&ids[0].0.to_le_bytes());
         let at = keyshard_shard::Instant::from_micros(1_000_000);
@@ -345,7 +345,8 @@ fn what_a_life_leaves_open_or_settled_keeps_its_names() {
         carried: Some(Carried { hash, batch, position: 0 }),
         tried: Vec::new(),
     };
-    let open = RecoveredTransfer { transfer: body("open", 2), accepted_at: at, carried_by: None, tried: vec![hash] };
+    let open =
+        RecoveredTransfer { transfer: body("open", 2).into(), accepted_at: at, carried_by: None, tried: [hash].into() };
     for life in 0..3 {
         bench.stop();
         let recovered =

@@ -2,7 +2,7 @@
 
 use near_primitives::types::AccountId;
 
-use super::{Asker, Hold, Shard, Timer};
+use super::{Asker, Hold, Shard, Timer, Untold};
 use crate::{
     AskId, Closed, Condition, Failure, Instant, Level, News, Output, Proof, Query, Record, Refusal, Reply,
     StoragePolicy,
@@ -11,6 +11,7 @@ use crate::{
     blame::{self, Blame},
     limits,
     mutants::Mutant,
+    replay,
     transfer::Open,
 };
 
@@ -41,7 +42,7 @@ impl Shard {
                 Output::Query { id: ask, query: Query::Fate { public_key, hash: attempt.hash, avoid: attempt.avoid } }
             }
         };
-        self.outputs.push_back(output);
+        self.put(output);
     }
 
     pub(super) fn attempt_answered(&mut self, now: Instant, id: u64, ask: AskId, reply: Reply) {
@@ -224,7 +225,7 @@ impl Shard {
             self.suspects.remove(&open.transfer.receiver);
         }
         // Told when it is durable: what was called final once must be so after a crash, too (P7).
-        let told = attempt.transfers.iter().map(|open| (self.lsn, open.transfer.id, News::Finalized));
+        let told = attempt.transfers.iter().map(|open| (self.lsn, open.transfer.id, Untold::Finalized));
         self.untold.extend(told);
     }
 
@@ -295,9 +296,9 @@ impl Shard {
     /// A batch mate failed and took these down. Those before it had run well; those after it were never tried. Once that
     /// has happened to them before, there are likely more bad ones among the untried: they go in parts, side by side.
     fn undone(&mut self, now: Instant, mut ran: Vec<Open>, mut untried: Vec<Open>) {
-        let again = untried.iter().any(|open| open.undone > 0);
+        let again = untried.iter().any(|open| open.undone);
         for open in ran.iter_mut().chain(&mut untried) {
-            open.undone += 1;
+            open.undone = true;
         }
         let why = "a batch mate failed on chain and undid the batch, signing anew";
         if again {
@@ -347,8 +348,10 @@ impl Shard {
         // What held for want of NEAR ends with any end: if the account is still short, the next one says so.
         self.lift_near();
         self.lone_in_flight -= usize::from(matches!(attempt.transfers.as_slice(), [open] if open.alone));
-        for open in &mut attempt.transfers {
-            open.tried.push(attempt.hash);
+        if how != Closed::Landed {
+            for open in &mut attempt.transfers {
+                replay::push(&mut open.tried, attempt.hash);
+            }
         }
         self.append(Record::Closed { hash: attempt.hash, how, at: now });
         attempt
@@ -357,7 +360,7 @@ impl Shard {
     pub(super) fn fail(&mut self, now: Instant, open: &Open, reason: Box<str>) {
         let id = open.transfer.id;
         let lsn = self.append(Record::Failed { id, reason: reason.clone(), at: now });
-        self.untold.push_back((lsn, id, News::Failed { reason }));
+        self.untold.push_back((lsn, id, Untold::Failed(reason)));
     }
 
     pub(super) fn suspect(&mut self, receiver: &AccountId) {

@@ -9,7 +9,7 @@ impl Shard {
     pub(super) fn ask_registrations(&mut self) {
         while let Some(account) = self.registry.next_question() {
             let id = self.new_ask(Asker::Registration(account.clone()));
-            self.outputs.push_back(Output::Query { id, query: Query::Registration { account } });
+            self.put(Output::Query { id, query: Query::Registration { account } });
         }
     }
 
@@ -59,7 +59,7 @@ impl Shard {
         {
             *asking = true;
             let id = self.new_ask(Asker::Hold);
-            self.outputs.push_back(Output::Query { id, query: Query::TokenBalance });
+            self.put(Output::Query { id, query: Query::TokenBalance });
         }
     }
 

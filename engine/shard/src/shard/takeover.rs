@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use super::{Shard, Timer};
-use crate::{Instant, Record, Recovered, TransferId, attempt::Attempt, mutants::Mutant, transfer::Open};
+use super::{Pending, Shard, Timer};
+use crate::{
+    CryptoHash, Instant, Lsn, Record, Recovered, RecoveredTransfer, Transfer, TransferId, attempt::Attempt,
+    mutants::Mutant, transfer::Open,
+};
 
 impl Shard {
     /// Takes over this shard's part of what the journal left open ([`Recovered::split`]), and repeats it in the journal.
@@ -14,16 +17,11 @@ impl Shard {
     /// Keys of open transactions that are no longer configured must be among the shard's keys as
     /// [`AccessKey::retired`](crate::AccessKey::retired).
     pub fn take_over(&mut self, now: Instant, recovered: Recovered) {
-        let (mut carried, mut waiting) = (HashMap::<TransferId, Open>::default(), Vec::new());
-        for found in recovered.transfers {
-            let open = Open { accepted_at: found.accepted_at, tried: found.tried, ..Open::new(found.transfer, now) };
-            match found.carried_by {
-                Some(_) if !Mutant::RequeueInFlight.is_chosen() => {
-                    carried.insert(open.transfer.id, open);
-                }
-                _ => waiting.push(open),
-            }
-        }
+        let mut waiting = recovered.transfers;
+        let is_carried =
+            |found: &mut RecoveredTransfer| found.carried_by.is_some() && !Mutant::RequeueInFlight.is_chosen();
+        let mut carried: HashMap<TransferId, Open> =
+            waiting.extract_if(.., is_carried).map(|found| (found.transfer.id, Open::found(found, now))).collect();
         for found in recovered.attempts {
             let key = self.keys.iter().position(|key| *key.public_key() == found.public_key);
             let Some(key) = key else { panic!("{} is open and its key is not among the shard's", found.hash) };
@@ -51,8 +49,8 @@ impl Shard {
             }
         }
         self.repeat(&waiting);
-        for open in waiting {
-            self.queue(now, open);
+        for found in waiting {
+            self.queue(now, Open::found(found, now));
         }
     }
 
@@ -62,7 +60,7 @@ impl Shard {
     }
 
     /// `more` is open besides what is in the queues and attempts.
-    fn repeat(&mut self, more: &[Open]) {
+    fn repeat(&mut self, more: &[RecoveredTransfer]) {
         let shards = u16::try_from(self.settings.shards).unwrap_or(u16::MAX);
         self.append(Record::Begin { life: self.settings.life, shards, genesis: self.settings.genesis });
         let queued = self.ready.iter().chain(self.parts.iter().flatten()).chain(&self.lone).chain(self.later.values());
@@ -70,28 +68,75 @@ impl Shard {
         let mut parked: Vec<&Open> = self.registry.iter().collect();
         parked.sort_unstable_by_key(|open| (open.accepted_at, open.transfer.id));
         let carried = self.attempts.values().flat_map(|attempt| &attempt.transfers);
-        let mut records: Vec<Record> = queued.chain(parked).chain(carried).chain(more).map(accepted).collect();
-        records.extend(self.attempts.values().map(|attempt| Record::Signed {
-            public_key: self.keys[attempt.key].public_key().clone(),
-            nonce: attempt.nonce,
-            hash: attempt.hash,
-            reference_height: attempt.reference_height,
-            bytes: attempt.bytes.clone(),
-            batch: attempt.batch,
-            transfers: attempt.transfers.iter().map(|open| open.transfer.id).collect(),
-        }));
+        let mut open = Vec::with_capacity(more.len() + self.stats().waiting);
+        open.extend(queued.chain(parked).chain(carried).map(Standing::of));
+        open.extend(more.iter().map(Standing::found));
+        let repeated = Repeated { lsn: self.lsn, open: open.into_iter() };
+        self.lsn += repeated.open.len() as Lsn;
+        self.outputs.push_back(Pending::Repeated(repeated));
+        let signed: Vec<Record> = self
+            .attempts
+            .values()
+            .map(|attempt| Record::Signed {
+                public_key: self.keys[attempt.key].public_key().clone(),
+                nonce: attempt.nonce,
+                hash: attempt.hash,
+                reference_height: attempt.reference_height,
+                bytes: attempt.bytes.clone(),
+                batch: attempt.batch,
+                transfers: attempt.transfers.iter().map(|open| open.transfer.id).collect(),
+            })
+            .collect();
         for key in &self.keys {
             self.nonces.insert(key.public_key().clone(), key.nonce());
         }
         let nonce = |(key, nonce): (&Arc<str>, &u64)| Record::Nonce { public_key: key.clone(), nonce: *nonce };
-        records.extend(self.nonces.iter().map(nonce));
-        for record in records {
+        let nonces: Vec<Record> = self.nonces.iter().map(nonce).collect();
+        for record in signed.into_iter().chain(nonces) {
             self.append(record);
         }
         self.append(Record::End);
     }
 }
 
-fn accepted(open: &Open) -> Record {
-    Record::Accepted { transfer: open.transfer.clone(), at: open.accepted_at, tried: open.tried.as_slice().into() }
+/// Records of all that is open at one moment, made as they are taken: a million of them at once would take as much memory
+/// as what they tell of.
+pub(super) struct Repeated {
+    /// Number of the last record before the next one.
+    lsn: Lsn,
+    open: std::vec::IntoIter<Standing>,
+}
+
+/// What is repeated of a transfer.
+struct Standing {
+    transfer: Arc<Transfer>,
+    accepted_at: Instant,
+    tried: Box<[CryptoHash]>,
+}
+
+impl Iterator for Repeated {
+    type Item = (Lsn, Record);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Standing { transfer, accepted_at, tried } = self.open.next()?;
+        self.lsn += 1;
+        Some((self.lsn, Record::Accepted { transfer, at: accepted_at, tried }))
+    }
+}
+
+impl Standing {
+    fn of(open: &Open) -> Self {
+        Self { transfer: open.transfer.clone(), accepted_at: open.accepted_at, tried: open.tried.clone() }
+    }
+
+    fn found(found: &RecoveredTransfer) -> Self {
+        Self { transfer: found.transfer.clone(), accepted_at: found.accepted_at, tried: found.tried.clone() }
+    }
+}
+
+impl Open {
+    /// One that a former life left open.
+    fn found(found: RecoveredTransfer, now: Instant) -> Self {
+        Self { accepted_at: found.accepted_at, tried: found.tried, ..Self::new(found.transfer, now) }
+    }
 }

@@ -159,7 +159,7 @@ impl Bench {
     /// What the journal says after a crash at this moment.
     pub(crate) fn recovered(&self) -> Recovered {
         let durable = self.durable_records.min(self.records.len());
-        recover(self.records[..durable].iter().map(|record| (0, record.clone())).collect()).unwrap()
+        recover(self.records[..durable].iter().map(|record| (0, record.clone()))).unwrap()
     }
 
     /// Forgets the oldest records, as deleted segments do.
@@ -219,7 +219,7 @@ impl Bench {
         self.next_id += 1;
         let id = TransferId(self.next_id);
         let transfer = Transfer { id, receiver: receiver.parse().unwrap(), amount, memo: None, key: None };
-        self.shard.handle(self.now, Input::Accept(transfer));
+        self.shard.handle(self.now, Input::Accept(transfer.into()));
         id
     }
 
