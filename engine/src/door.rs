@@ -87,6 +87,8 @@ struct Ways {
     /// By key: its weight in the rendezvous, and the bell of its shard.
     weights: Vec<u64>,
     bells: Vec<Bell>,
+    /// Keys to whose shards pieces were pushed since their bells rang.
+    unannounced: Vec<usize>,
     /// By key: pieces of the request at hand. Kept to spare the allocation, as is the next.
     wanted: Vec<usize>,
     /// The keys of its pieces, in their order.
@@ -101,15 +103,30 @@ impl Door {
         bells: Vec<Bell>,
     ) -> Self {
         let wanted = vec![0; producers.len()];
-        Self { shared, ways: Ways { producers, weights, bells, wanted, keys: Vec::new() } }
+        Self { shared, ways: Ways { producers, weights, bells, unannounced: Vec::new(), wanted, keys: Vec::new() } }
     }
 
-    /// Accepts all transfers of one request, or none of them. Those whose idempotency key is known are joined instead: the
+    /// As [`Self::submit_unannounced`], and wakes the shards at once.
+    pub fn submit(&mut self, transfers: Vec<NewTransfer>) -> Result<Ticket, Refused> {
+        let ticket = self.submit_unannounced(transfers);
+        self.announce();
+        ticket
+    }
+
+    /// Wakes the shards for everything submitted since the last call: once for all requests at hand, not once a request.
+    pub fn announce(&mut self) {
+        for key in self.ways.unannounced.drain(..) {
+            self.ways.bells[key].ring();
+        }
+    }
+
+    /// Accepts all transfers of one request, or none of them. Call [`Self::announce`] soon: until then shards may sleep.
+    /// Those whose idempotency key is known are joined instead: the
     /// ticket has their ids and waits for them, whoever asked for them first.
     ///
     /// For transfers with a key this may read the disk, once a name, if the history holds any names and the board does not
     /// know this one; other work of the calling thread waits for that.
-    pub fn submit(&mut self, transfers: Vec<NewTransfer>) -> Result<Ticket, Refused> {
+    pub fn submit_unannounced(&mut self, transfers: Vec<NewTransfer>) -> Result<Ticket, Refused> {
         let Self { shared, ways } = self;
         let (mut names, parts) = shared.parts(&transfers)?;
         let new = parts.iter().filter(|part| matches!(part, Part::New)).count();
@@ -175,13 +192,14 @@ impl Ways {
                 assert!(self.producers[*key].push(piece).is_ok(), "a ring lost the room it had shown");
             }
         }
-        for (wanted, bell) in self.wanted.iter().zip(&self.bells) {
-            if *wanted > 0 {
-                bell.ring();
-            }
-        }
-        self.keys.clear();
+        self.unannounced.append(&mut self.keys);
         self.wanted.fill(0);
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.announce();
     }
 }
 

@@ -18,7 +18,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{oneshot, watch},
-    task::{JoinSet, LocalSet},
+    task::{JoinSet, LocalSet, spawn_local},
     time::{sleep, timeout},
 };
 
@@ -208,6 +208,8 @@ async fn serve(
     mut phase: watch::Receiver<Phase>,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
+    // It ends with this thread.
+    let _ = spawn_local(Rc::clone(&service).announce());
     let mut connections = JoinSet::new();
     let mut doors = pin!(doors);
     let mut waiting_for_door = true;

@@ -1,6 +1,7 @@
 //! What the handlers of one front-end thread share, and what all threads share.
 use std::{
     cell::RefCell,
+    rc::Rc,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -9,7 +10,7 @@ use std::{
 };
 
 use keyshard_engine::{Door, Engine, NewTransfer, Refused, Ticket};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::{config::Http, json::Iso, metrics::Stats};
 
@@ -46,6 +47,8 @@ pub(crate) struct Service {
     /// This thread's own view of the phase: nothing on the request path is shared with other threads.
     pub(crate) phase: watch::Sender<Phase>,
     door: RefCell<Option<Door>>,
+    /// Told when something was submitted that no shard has been woken for.
+    submitted: Notify,
 }
 
 /// Why transfers are not accepted.
@@ -58,7 +61,13 @@ pub(crate) enum Rejected {
 impl Service {
     pub(crate) fn new(shared: Arc<Shared>, thread: usize) -> Self {
         let stats = Arc::clone(&shared.stats[thread]);
-        Self { shared, stats, phase: watch::Sender::new(Phase::Serving), door: RefCell::new(None) }
+        Self {
+            shared,
+            stats,
+            phase: watch::Sender::new(Phase::Serving),
+            door: RefCell::new(None),
+            submitted: Notify::new(),
+        }
     }
 
     /// From now on transfers can be accepted.
@@ -75,12 +84,24 @@ impl Service {
         self.shared.engine.get()
     }
 
-    /// Hands all transfers of a request to the engine, or none.
+    /// Hands all transfers of a request to the engine, or none. [`Self::announce`] must be running.
     pub(crate) fn submit(&self, transfers: Vec<NewTransfer>) -> Result<(&Engine, Ticket), Rejected> {
         let mut door = self.door.borrow_mut();
         let (Some(engine), Some(door)) = (self.engine(), door.as_mut()) else { return Err(Rejected::Starting) };
-        let ticket = door.submit(transfers).map_err(Rejected::Refused)?;
+        let ticket = door.submit_unannounced(transfers).map_err(Rejected::Refused)?;
+        self.submitted.notify_one();
         Ok((engine, ticket))
+    }
+
+    /// Wakes the shards for what was submitted. As a task it has its turn after all requests that were ready with the one that
+    /// woke it: to wake a thread is a system call, and takes longer than to parse a request.
+    pub(crate) async fn announce(self: Rc<Self>) {
+        loop {
+            self.submitted.notified().await;
+            if let Some(door) = self.door.borrow_mut().as_mut() {
+                door.announce();
+            }
+        }
     }
 
     /// Returns when nobody may be kept waiting any longer.
