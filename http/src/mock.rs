@@ -31,7 +31,7 @@ const BLOCK_MS: u64 = 100;
 /// what a busy machine may pause.
 const VALIDITY_PERIOD: u64 = 60;
 /// When its chain began: 2025-01-01.
-const SINCE: Duration = Duration::from_secs(1_735_689_600);
+const SINCE: Duration = Duration::from_hours(24 * 20_089);
 /// What `/health` says.
 pub(crate) const NOTICE: &str = "mock mode: a chain inside this process, nothing is paid";
 

@@ -1,5 +1,5 @@
 //! Log events as the JSON lines of the Node service (pino): `{"level":30,"time":…,"service":…,"module":…,…,"msg":…}`.
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde_json::Value;
 use tracing::{
@@ -52,9 +52,9 @@ fn line(metadata: &Metadata<'_>, now: Iso, fields: Fields) -> String {
         quoted(module(metadata.target()))
     );
     for (name, value) in others.iter().filter(|(name, _)| !TAKEN.contains(name)) {
-        line.push_str(&format!(",{}:{value}", quoted(name)));
+        let _ = write!(line, ",{}:{value}", quoted(name));
     }
-    line.push_str(&format!(",\"msg\":{}}}", quoted(&message)));
+    let _ = write!(line, ",\"msg\":{}}}", quoted(&message));
     line
 }
 

@@ -37,8 +37,7 @@ fn brotli(mut bytes: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn compressed_bodies_are_read() {
     let service = Waiting::start("contract-compressed", &[]);
-    let packers: [(&str, fn(&[u8]) -> Vec<u8>); 3] = [("gzip", gzip), ("deflate", zlib), ("br", brotli)];
-    for (name, pack) in packers {
+    for (name, pack) in [("gzip", gzip as fn(&[u8]) -> Vec<u8>), ("deflate", zlib), ("br", brotli)] {
         let send = async |body: &[u8]| post(&service.base, "application/json", Some(name), body.to_vec()).await;
         let body = json!({ "receiverId": "a..b", "amount": "1", "memo": "x".repeat(100_000) }).to_string();
         let (status, answer) = send(&pack(body.as_bytes())).await;
