@@ -99,6 +99,19 @@ async fn people_read_the_same_words() {
     assert!(!stage.credentials().keys.iter().any(|key| output.contains(&key[8..])));
 }
 
+#[tokio::test]
+async fn the_numbers_of_the_moment_every_ten_seconds() {
+    let stage = Stage::new("contract-log-numbers", 100, &[("PINO_PRETTY", "false")]);
+    let mut program = stage.run(&["serve"]);
+    let line = |text: String| serde_json::from_str::<Value>(&text).unwrap();
+    let concurrency = line(program.line_with("Concurrency statistics"));
+    for field in ["activeRequests", "rejectedRequests", "connections", "pendingJobs", "waitingJobs"] {
+        assert_eq!(concurrency[field], 0, "{concurrency}");
+    }
+    let throughput = line(program.line_with("Throughput update"));
+    assert_eq!((&throughput["currentTps"], &throughput["windowSeconds"]), (&json!(0.0), &json!(10)));
+}
+
 #[test]
 fn a_start_that_fails_is_fatal() {
     let directory = directory("contract-log-fatal");

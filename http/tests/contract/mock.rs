@@ -57,7 +57,8 @@ async fn a_restart_after_a_crash_finds_what_was_open_and_finishes_it() {
     .await;
     program.signal("KILL");
     assert!(!program.end().success());
-    let (_program, base) = serve(&directory, &[("SKIP_NEAR_INIT", "TRUE")]);
+    let (program, base) = serve(&directory, &[("SKIP_NEAR_INIT", "TRUE")]);
+    assert!(program.output().contains("Pending jobs re-queued from persistence count=1"), "{}", program.output());
     reaches(&base, &id, "finalized").await;
     let (_, again) = get(&base, "/transfer/key/smoke").await;
     assert!(again.contains(&id), "{again}");
