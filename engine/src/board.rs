@@ -146,9 +146,10 @@ impl Board {
             }
             self.jobs.insert(entry);
         }
-        told.moved[JobStatus::Queued as usize] += recovered.transfers.len() as i64;
+        self.counts[JobStatus::Queued as usize].fetch_add(recovered.transfers.len() as u64, Ordering::Relaxed);
         for attempt in &recovered.attempts {
-            self.carry(Carrier::new(attempt.hash, Some(attempt.batch), attempt.transfers.clone()), &mut told, |_| {});
+            let carrier = Carrier::new(attempt.hash, Some(attempt.batch), attempt.transfers.clone());
+            self.carry(&carrier, &mut told, |_| {});
         }
         self.count(&told);
         recovered.transfers.len()
@@ -186,23 +187,20 @@ impl Board {
     pub(crate) fn tell(&self, ids: &[TransferId], news: &News) -> Told {
         let now = self.clock.now();
         let mut told = Told::default();
-        match news {
-            News::Signed { hash, batch, .. } => {
-                self.carry(Carrier::new(*hash, Some(*batch), ids.into()), &mut told, |entry| {
-                    assert_open(entry, news);
-                    entry.level = None;
-                    entry.updated_at = now;
-                });
-            }
-            _ => {
-                let why = match news {
-                    News::Failed { reason } | News::Delayed { reason } => Some(Arc::new(Why(reason.clone()))),
-                    _ => None,
-                };
-                for id in ids {
-                    if let Some(mut entry) = self.jobs.get(*id) {
-                        self.apply(&mut entry, news, why.as_ref(), now, &mut told);
-                    }
+        if let News::Signed { hash, batch, .. } = news {
+            self.carry(&Carrier::new(*hash, Some(*batch), ids.into()), &mut told, |entry| {
+                assert_open(entry, news);
+                entry.level = None;
+                entry.updated_at = now;
+            });
+        } else {
+            let why = match news {
+                News::Failed { reason } | News::Delayed { reason } => Some(Arc::new(Why(reason.clone()))),
+                _ => None,
+            };
+            for id in ids {
+                if let Some(mut entry) = self.jobs.get(*id) {
+                    self.apply(&mut entry, news, why.as_ref(), now, &mut told);
                 }
             }
         }
@@ -214,7 +212,7 @@ impl Board {
     }
 
     /// A transaction carries these.
-    fn carry(&self, carrier: Arc<Carrier>, told: &mut Told, each: impl Fn(&mut Entry)) {
+    fn carry(&self, carrier: &Arc<Carrier>, told: &mut Told, each: impl Fn(&mut Entry)) {
         // A fence of a former life carries nothing, and nothing would take it from here.
         if carrier.transfers.is_empty() {
             return;
@@ -224,10 +222,10 @@ impl Board {
             match self.jobs.get(*id) {
                 Some(mut entry) => {
                     each(&mut entry);
-                    entry.carried_by(&carrier, position);
+                    entry.carried_by(carrier, position);
                     told.advance(&mut entry, JobStatus::Processing);
                 }
-                None => self.leave(&carrier),
+                None => self.leave(carrier),
             }
         }
     }
@@ -344,4 +342,45 @@ impl Board {
 
 fn assert_open(entry: &Entry, news: &News) {
     assert!(!entry.status.is_settled(), "P7: news of a transfer that has settled: {news:?}");
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests {
+    use keyshard_shard::BatchId;
+
+    use super::*;
+
+    #[test]
+    fn a_transaction_is_forgotten_with_the_last_transfer_that_it_carried() {
+        let board = Board::new(Level::Final, Clock::new());
+        let waiting = Waiting::nobody();
+        let transfers = [1, 2].map(|id| {
+            let receiver = "user.near".parse().unwrap();
+            Arc::new(Transfer { id: TransferId(id), receiver, amount: 1, memo: None, key: None })
+        });
+        board.accepted(&transfers, &waiting);
+        let ids = [TransferId(1), TransferId(2)];
+        let at = Instant::from_micros(1);
+        let [first, second] = [b"1", b"2"].map(|name| CryptoHash::hash_bytes(name));
+        let carry = |hash, ids: &[TransferId]| {
+            let _ = board.tell(ids, &News::Signed { hash, batch: BatchId { at, number: 1 }, at });
+        };
+        carry(first, &ids);
+        carry(second, &ids[1..]);
+        let _ = board.tell(&ids, &News::Delayed { reason: "slow".into() });
+        assert_eq!((board.counts().queued, board.counts().processing), (0, 2));
+        assert_eq!(board.open_hashes().len(), 2);
+        let seen = |hash| board.jobs_by_hash(hash).into_iter().map(|(at, job)| (at, job.id.as_u128(), job.attempts));
+        assert!(seen(&first).eq([(0, 1, 1), (u16::MAX, 2, 2)]), "the second has gone on to another");
+        assert!(seen(&second).eq([(0, 2, 2)]));
+        let _ = board.tell(&ids, &News::Finalized);
+        assert_eq!((board.settled(ids[1]).tried, board.settled(ids[0]).tried), (vec![first], vec![]));
+        board.evict(ids[0]);
+        assert!(seen(&first).eq([(u16::MAX, 2, 2)]));
+        board.evict(ids[1]);
+        assert!(board.carriers.is_empty());
+        assert_eq!(board.job(ids[1]), None);
+        assert_eq!(board.counts().finalized, 2, "since the start");
+    }
 }

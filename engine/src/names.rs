@@ -53,8 +53,9 @@ impl Stripe {
     /// Returns whether it was there.
     fn remove(&mut self, hasher: &RandomState, name: &str, id: TransferId) -> bool {
         let is_it = |known: &Arc<Transfer>| known.id == id && name_of(known) == name;
-        let found = self.transfers.find_entry(hasher.hash_one(name), is_it);
-        found.map(|entry| entry.remove()).is_ok()
+        let Ok(found) = self.transfers.find_entry(hasher.hash_one(name), is_it) else { return false };
+        found.remove();
+        true
     }
 }
 

@@ -59,8 +59,11 @@ impl Registry {
         self.parked_transfers += 1;
         let Self { parked, hasher, .. } = self;
         let receiver = &open.transfer.receiver;
-        let is_it = |parked: &Box<Parked>| parked.receiver() == receiver;
-        match parked.entry(hasher.hash_one(receiver), is_it, |parked| hasher.hash_one(parked.receiver())) {
+        match parked.entry(
+            hasher.hash_one(receiver),
+            |parked| parked.receiver() == receiver,
+            |parked| hasher.hash_one(parked.receiver()),
+        ) {
             Entry::Occupied(entry) => entry.into_mut().others.push(open),
             Entry::Vacant(entry) => {
                 self.to_ask.push_back(open.transfer.clone());

@@ -37,6 +37,8 @@ pub struct RecoveredTransfer {
     pub tried: Box<[CryptoHash]>,
 }
 
+const _: () = assert!(size_of::<Option<RecoveredTransfer>>() <= 40, "there may be a million");
+
 /// A transaction whose end is not known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecoveredAttempt {
@@ -130,6 +132,8 @@ pub(crate) enum Kept {
     /// Any other.
     Other(Box<Record>),
 }
+
+const _: () = assert!(size_of::<(u16, Kept)>() <= 40, "there may be millions");
 
 impl Recovery {
     /// The next record, and the shard that wrote it.
@@ -481,6 +485,25 @@ mod tests {
     fn read(records: &[Record]) -> Result<Recovered, Contradiction> {
         let life = [begin(1, 1), Record::End];
         recover(life.iter().chain(records).map(|record| (0, record.clone())))
+    }
+
+    #[test]
+    fn many_are_found_again_in_their_order_without_those_that_have_settled() {
+        let count = 2 * PIECE as u128 + 9;
+        let (hash, sign) = signed(5, 1, &[7, PIECE as u128]);
+        let settled = [
+            sign,
+            landed(hash),
+            Record::Failed { id: TransferId(count), reason: "so".into(), at: Instant::from_micros(9) },
+        ];
+        // The second half comes twice, as in a repetition.
+        let all = (1..=count).chain(count / 2..=count).map(accepted).chain(settled).collect::<Vec<_>>();
+        let recovered = read(&all).unwrap();
+        let ids: Vec<u128> = recovered.transfers.iter().map(|open| open.transfer.id.0).collect();
+        let expected: Vec<u128> = (1..count).filter(|id| ![7, PIECE as u128].contains(id)).collect();
+        assert_eq!(ids, expected);
+        assert!(recovered.transfers.iter().all(|open| open.carried_by.is_none() && open.tried.is_empty()));
+        assert_eq!(recovered.settled.len(), 3);
     }
 
     #[test]

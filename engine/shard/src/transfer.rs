@@ -68,6 +68,8 @@ pub(crate) struct Open {
     pub(crate) alone: bool,
 }
 
+const _: () = assert!(size_of::<Open>() <= 48, "there may be a million");
+
 impl Open {
     pub(crate) fn new(transfer: impl Into<Arc<Transfer>>, now: Instant) -> Self {
         Self {
