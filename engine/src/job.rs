@@ -1,4 +1,6 @@
 //! A transfer as the outside sees it.
+use std::sync::Arc;
+
 use near_primitives::types::AccountId;
 use uuid::Uuid;
 
@@ -55,11 +57,11 @@ pub struct Job {
     /// Transactions it has been in.
     pub attempts: u32,
     /// The last of them, as the Node service names it: `batch-<ms>-<n>`.
-    pub batch_id: Option<String>,
+    pub batch_id: Option<Arc<str>>,
     /// Why it is not settled, or why it failed.
     pub last_error: Option<Box<str>>,
     /// Hash of the last transaction, base58.
-    pub tx_hash: Option<String>,
+    pub tx_hash: Option<Arc<str>>,
     /// When the last transaction was signed.
     pub submitted_at_ms: Option<u64>,
     /// When anything last changed.

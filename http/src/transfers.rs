@@ -169,13 +169,13 @@ impl Serialize for JobView {
         }
         view.serialize_field("attempts", &job.attempts)?;
         if let Some(batch) = &job.batch_id {
-            view.serialize_field("batchId", batch)?;
+            view.serialize_field("batchId", &**batch)?;
         }
         if let Some(error) = &job.last_error {
             view.serialize_field("lastError", error)?;
         }
         if let Some(hash) = &job.tx_hash {
-            view.serialize_field("txHash", hash)?;
+            view.serialize_field("txHash", &**hash)?;
         }
         view.serialize_field("updatedAt", &Iso(job.updated_at_ms))?;
         if let Some(at) = job.submitted_at_ms {
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_transaction_that_did_not_pay_names_the_one_that_did() {
-        let paid = Job { tx_hash: Some("2".to_owned()), ..job(JobStatus::Finalized) };
+        let paid = Job { tx_hash: Some("2".into()), ..job(JobStatus::Finalized) };
         let told = |asked| serde_json::to_value(Carried::of(&paid, asked)).unwrap();
         assert_eq!(told("1")["txHash"], "2");
         assert_eq!(told("2").get("txHash"), None);

@@ -1,6 +1,6 @@
 //! What the board keeps of one transfer. There may be a million: what is the same for all of a transaction is kept once, and what
 //! few have is apart.
-use std::sync::{Arc, atomic::AtomicUsize};
+use std::sync::{Arc, OnceLock, atomic::AtomicUsize};
 
 use keyshard_shard::{BatchId, Carried, CryptoHash, Instant, Level, Transfer, TransferId};
 use uuid::Uuid;
@@ -52,6 +52,13 @@ pub(super) struct Carrier {
     pub(super) transfers: Box<[TransferId]>,
     /// So many of them are on the board.
     pub(super) left: AtomicUsize,
+    /// Its hash and its batch in words, once anybody has asked: the same for all that it carried.
+    words: OnceLock<Words>,
+}
+
+struct Words {
+    hash: Arc<str>,
+    batch: Option<Arc<str>>,
 }
 
 /// Why a transfer is not settled, or why it failed: mostly the same for all of a transaction.
@@ -60,7 +67,12 @@ pub(super) struct Why(pub(super) Box<str>);
 impl Carrier {
     pub(super) fn new(hash: CryptoHash, batch: Option<BatchId>, transfers: Box<[TransferId]>) -> Arc<Self> {
         let left = AtomicUsize::new(transfers.len());
-        Arc::new(Self { hash, batch, transfers, left })
+        Arc::new(Self { hash, batch, transfers, left, words: OnceLock::new() })
+    }
+
+    fn words(&self) -> &Words {
+        let batch = || self.batch.map(|batch| batch.to_string().into());
+        self.words.get_or_init(|| Words { hash: self.hash.to_string().into(), batch: batch() })
     }
 }
 
@@ -160,9 +172,9 @@ impl Entry {
             amount: transfer.amount,
             memo: transfer.memo.clone(),
             attempts: self.carriers().count() as u32,
-            batch_id: carried.map(|carried| carried.batch.to_string()),
+            batch_id: self.carrier.as_ref().and_then(|carrier| carrier.words().batch.clone()),
             last_error: self.why(),
-            tx_hash: self.carrier.as_ref().or(self.tried().last()).map(|carrier| carrier.hash.to_string()),
+            tx_hash: self.carrier.as_ref().or(self.tried().last()).map(|carrier| carrier.words().hash.clone()),
             submitted_at_ms: carried.map(|carried| carried.batch.at.as_millis()),
             updated_at_ms: self.updated_at.as_millis(),
             execution_status: self.level.map(Level::as_str),
@@ -184,10 +196,10 @@ impl From<Settled> for Job {
             amount: transfer.amount,
             memo: transfer.memo,
             attempts,
-            batch_id: carried.map(|carried| carried.batch.to_string()),
+            batch_id: carried.map(|carried| carried.batch.to_string().into()),
             execution_status: outcome.is_ok().then_some(Level::Final.as_str()),
             last_error: outcome.err(),
-            tx_hash: carried.map(|carried| carried.hash).or(tried.last().copied()).map(|hash| hash.to_string()),
+            tx_hash: carried.map(|carried| carried.hash).or(tried.last().copied()).map(|hash| hash.to_string().into()),
             submitted_at_ms: carried.map(|carried| carried.batch.at.as_millis()),
             updated_at_ms: settled_at.as_millis(),
         }
