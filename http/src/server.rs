@@ -209,7 +209,7 @@ async fn serve(
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     // It ends with this thread.
-    let _ = spawn_local(Rc::clone(&service).announce());
+    spawn_local(Rc::clone(&service).announce());
     let mut connections = JoinSet::new();
     let mut doors = pin!(doors);
     let mut waiting_for_door = true;
