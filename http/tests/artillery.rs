@@ -126,5 +126,5 @@ fn judge(scratch: &Path, profile: &str, base: &str) -> Result<(), String> {
     if count("vusers.failed") > 0 {
         wrong.push(format!("vusers.failed: {}", count("vusers.failed")));
     }
-    if wrong.is_empty() { Ok(()) } else { Err(format!("{profile}: {}\n{output}", wrong.join(", "))) }
+    if wrong.is_empty() { Ok(()) } else { Err(format!("{profile}: {}", wrong.join(", "))) }
 }
