@@ -21,7 +21,10 @@ pub(crate) struct Program {
 impl Program {
     /// Starts it with these arguments and no environment but this.
     pub(crate) fn start(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let binary = std::env::var_os("KEYSHARD_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_keyshard").into());
+        // As it is written at the root of the workspace, wherever the test and its program run.
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let named = std::env::var_os("KEYSHARD_BINARY").map(|path| root.join(path));
+        let binary = named.unwrap_or_else(|| env!("CARGO_BIN_EXE_keyshard").into());
         let mut child = Command::new(binary)
             .args(arguments)
             .current_dir(directory)
