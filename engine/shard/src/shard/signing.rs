@@ -88,13 +88,13 @@ impl Shard {
                 || (self.lone_in_flight < share && self.parts.is_empty() && !self.is_batch_due(now)))
     }
 
-    /// Whether what is ready should go now. While batches are in flight, a partial one lingers for mates; it costs its
-    /// transfers nothing worth naming, as they wait for a block anyway.
+    /// Whether what is ready should go now. While batches wait for a block, a partial one lingers for mates. A lone transfer does
+    /// not: it could miss the next block for it.
     pub(super) fn is_batch_due(&mut self, now: Instant) -> bool {
         let Some(oldest) = self.ready.front() else { return false };
         let due = oldest.since + self.settings.linger;
         // Mates whose registration is being asked for are worth a short wait, too.
-        let idle = self.attempts.is_empty() && self.registry.parked() == 0;
+        let idle = self.keys.iter().all(|key| key.in_flight == 0) && self.registry.parked() == 0;
         if due <= now || idle || self.ready.len() >= self.bounds().full() {
             return true;
         }

@@ -30,6 +30,20 @@ fn a_lone_transfer_goes_at_once_and_is_final_only_at_final() {
 }
 
 #[test]
+fn the_next_lone_transfer_does_not_wait_for_what_only_waits_to_be_final() {
+    let mut bench = Bench::new(settings(), 2);
+    bench.accept("user1.near");
+    bench.tick();
+    let first = bench.last();
+    bench.accept("user2.near");
+    bench.tick();
+    assert_eq!(bench.sent.len(), 1, "the first may still be in the same block");
+    bench.status(first.id, Level::ExecutedOptimistic, Execution::Success);
+    bench.tick();
+    assert_eq!(bench.sent.len(), 2);
+}
+
+#[test]
 fn nothing_leaves_before_its_record_is_durable() {
     let mut bench = Bench::new(settings(), 1);
     bench.journal = false;
