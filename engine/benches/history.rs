@@ -1,9 +1,14 @@
-//! Settles transfers through the doors, the board and the history, and says what that costs: memory, rates, lookups.
+//! Settles transfers through the doors, the board and the history, and says what that costs: rates, CPU of the history's
+//! thread, memory, lookups.
 //!
-//! `HISTORY_TRANSFERS=10000000 cargo bench -p keyshard-engine --bench history` (1,000,000 unless told). Every transfer has
-//! an idempotency key; `HISTORY_KEYS=0` leaves them out. `HISTORY_DIR` names the directory of the store.
+//! `HISTORY_TRANSFERS=10000000 cargo bench -p keyshard-engine --bench history` (1,000,000 unless told), without idempotency
+//! keys and then with one for each transfer; `HISTORY_KEYS=0` or `1` is one of the two. `HISTORY_DIR` is where the stores are
+//! made, and left.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints, and may panic")]
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use keyshard_engine::{IdempotencyKey, NewTransfer, Refused, rig::Rig};
 use keyshard_shard::{BatchId, CryptoHash, News, Recovered, TransferId};
@@ -15,20 +20,31 @@ const BATCH: usize = 100;
 const KEPT: usize = 100_000;
 const STEPS: usize = 10;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
-    let number = |name: &str, default: usize| std::env::var(name).map_or(default, |text| text.parse().unwrap());
-    let (transfers, keyed) = (number("HISTORY_TRANSFERS", 1_000_000), number("HISTORY_KEYS", 1) == 1);
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<usize>().unwrap());
+    let transfers = number("HISTORY_TRANSFERS").unwrap_or(1_000_000);
     let temporary = tempfile::tempdir().unwrap();
     let directory = std::env::var_os("HISTORY_DIR").map_or(temporary.path().into(), std::path::PathBuf::from);
-    let (mut rig, mut doors) = Rig::start(&directory, 1, 20_000, KEPT, Recovered::default()).unwrap();
+    for keyed in [false, true] {
+        if number("HISTORY_KEYS").is_none_or(|asked| (asked == 1) == keyed) {
+            run(&directory.join(if keyed { "keyed" } else { "not-keyed" }), transfers, keyed);
+        }
+    }
+}
+
+fn run(directory: &Path, transfers: usize, keyed: bool) {
+    let (mut rig, mut doors) = Rig::start(directory, 1, 20_000, KEPT, Recovered::default()).unwrap();
     println!(
-        "{transfers} transfers, {}keyed, {BATCH} a transaction; at first {}",
-        if keyed { "" } else { "not " },
+        "{transfers} transfers, {}, {BATCH} a transaction; at first {}",
+        if keyed { "each with an idempotency key" } else { "no idempotency keys" },
         rss()
     );
 
     let begun = Instant::now();
-    let (mut step_begun, mut waited) = (Instant::now(), Duration::ZERO);
+    let (mut step_begun, mut waited, mut step_cpu) = (Instant::now(), Duration::ZERO, cpu());
     let mut samples = Vec::new();
     let step = (transfers / STEPS / BATCH).max(1);
     for batch in 0..transfers / BATCH {
@@ -64,24 +80,30 @@ fn main() {
         if (batch + 1) % step == 0 {
             let rate = (step * BATCH) as f64 / step_begun.elapsed().as_secs_f64();
             println!(
-                "{:>9} settled, {rate:>6.0}/s, held back {:>4.1} s, {:>6} unsaved; {}; {}",
+                "{:>9} settled, {rate:>6.0}/s, {:.2} us of CPU each, held back {:>4.1} s, {:>6} unsaved; {}; {}",
                 (batch + 1) * BATCH,
+                cpu().saturating_sub(step_cpu).as_secs_f64() * 1e6 / (step * BATCH) as f64,
                 waited.as_secs_f64(),
                 rig.unsaved(),
                 rss(),
                 lookups(&rig, &samples, keyed),
             );
-            (step_begun, waited) = (Instant::now(), Duration::ZERO);
+            (step_begun, waited, step_cpu) = (Instant::now(), Duration::ZERO, cpu());
         }
     }
     while rig.unsaved() > 0 {
         std::thread::sleep(Duration::from_millis(10));
     }
-    let all = transfers as f64 / begun.elapsed().as_secs_f64();
-    println!("all saved: {all:.0}/s; {}; {:.0} MB on the disk", rss(), disk(&directory) / 1e6);
+    println!(
+        "all saved: {:.0}/s, {:.2} us of CPU of the history thread each; {}; {:.0} MB on the disk",
+        transfers as f64 / begun.elapsed().as_secs_f64(),
+        cpu().as_secs_f64() * 1e6 / transfers as f64,
+        rss(),
+        disk(directory) / 1e6
+    );
     drop((rig, doors));
     let opened = Instant::now();
-    let (rig, _doors) = Rig::start(&directory, 1, 20_000, KEPT, Recovered::default()).unwrap();
+    let (rig, _doors) = Rig::start(directory, 1, 20_000, KEPT, Recovered::default()).unwrap();
     println!("opened again in {:.1} ms; {}", opened.elapsed().as_secs_f64() * 1e3, lookups(&rig, &samples, keyed));
 }
 
@@ -117,6 +139,19 @@ fn rss() -> String {
     format!("{} MB resident", of("VmRSS:"))
 }
 
-fn disk(directory: &std::path::Path) -> f64 {
+/// CPU time of the history's thread, in the kernel too.
+fn cpu() -> Duration {
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let task = task.unwrap().path();
+        if std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "history") {
+            // The first number is nanoseconds on a CPU.
+            let times = std::fs::read_to_string(task.join("schedstat")).unwrap();
+            return Duration::from_nanos(times.split_whitespace().next().unwrap().parse().unwrap());
+        }
+    }
+    Duration::ZERO
+}
+
+fn disk(directory: &Path) -> f64 {
     std::fs::metadata(directory.join("history/history.redb")).map_or(0.0, |file| file.len() as f64)
 }

@@ -49,9 +49,9 @@ impl NewTransfer {
     }
 }
 
-/// Settled transfers that may wait for the history. Far more than gather between two of its commits; reached, the disk is
-/// too slow.
-pub(crate) const UNSAVED_MAX: usize = 100_000;
+/// Settled transfers that may wait for the history: some 400 MB of the board at most. Seconds of what the history can save,
+/// so that a burst, or a disk that halts for a moment, refuses nobody; reached, the disk is too slow.
+pub(crate) const UNSAVED_MAX: usize = 1_000_000;
 
 /// Why a door refuses. Nothing of the request was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]

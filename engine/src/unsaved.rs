@@ -14,7 +14,8 @@ use keyshard_shard::TransferId;
 /// The queue. Positions in it are counted from the start of the engine, so that a count says what is saved.
 #[derive(Default)]
 pub(crate) struct Unsaved {
-    queue: SegQueue<TransferId>,
+    /// As they settled together: the history keeps them so.
+    queue: SegQueue<Box<[TransferId]>>,
     /// Counted before they are pushed: whoever reads this knows of everything that is in the queue.
     told: CachePadded<AtomicU64>,
     saved: CachePadded<AtomicU64>,
@@ -26,10 +27,11 @@ pub(crate) struct Unsaved {
 impl Unsaved {
     /// These have settled, and the board holds them.
     pub(crate) fn push(&self, ids: &[TransferId]) {
-        self.told.fetch_add(ids.len() as u64, Ordering::SeqCst);
-        for id in ids {
-            self.queue.push(*id);
+        if ids.is_empty() {
+            return;
         }
+        self.told.fetch_add(ids.len() as u64, Ordering::SeqCst);
+        self.queue.push(ids.into());
         // After the count, as `sleep` looks at the count after it has said that it sleeps: one of the two sees the other.
         if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
             self.wake();
@@ -57,13 +59,13 @@ impl Unsaved {
         self.len() == 0
     }
 
-    /// The next ones, at most `limit`. For the one thread that saves.
+    /// The next ones, until they are `limit` or more. For the one thread that saves.
     pub(crate) fn take(&self, limit: usize) -> Vec<TransferId> {
         let mut ids = Vec::new();
         while ids.len() < limit
-            && let Some(id) = self.queue.pop()
+            && let Some(together) = self.queue.pop()
         {
-            ids.push(id);
+            ids.extend(together);
         }
         ids
     }

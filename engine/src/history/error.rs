@@ -67,7 +67,7 @@ pub enum HistoryError {
 }
 
 /// Name of the format, in the store itself.
-pub(super) const FORMAT: &str = "keyshard history 1";
+pub(super) const FORMAT: &str = "keyshard history 2";
 
 /// Ends the process: without the disk nothing of the history can be relied on.
 pub(crate) fn abort(error: &HistoryError) -> ! {
@@ -85,8 +85,13 @@ impl HistoryError {
     }
 
     /// From any error of the store.
-    pub(super) fn store(directory: &Path, action: &'static str, error: impl Into<redb::Error>) -> Self {
-        match error.into() {
+    pub(super) fn store(directory: &Path, action: &'static str, error: impl Into<StoreError>) -> Self {
+        let error = match error.into() {
+            StoreError::Redb(error) => error,
+            StoreError::Damaged(why) => return Self::damaged(directory, why),
+            StoreError::Refused(error) => return error,
+        };
+        match error {
             redb::Error::Io(error)
                 if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
             {
@@ -100,23 +105,30 @@ impl HistoryError {
     }
 }
 
-/// Lets `?` carry any error of the store, with what was being done added once, at the end.
-pub(super) struct StoreError(redb::Error);
+/// Why an access ends early. Lets `?` carry any error of the store, with what was being done added once, at the end.
+pub(super) enum StoreError {
+    /// The store's own.
+    Redb(redb::Error),
+    /// What was read cannot have been written.
+    Damaged(String),
+    /// What was asked for cannot be.
+    Refused(HistoryError),
+}
 
 macro_rules! from {
     ($($error:ty),*) => {
         $(impl From<$error> for StoreError {
             fn from(error: $error) -> Self {
-                Self(error.into())
+                Self::Redb(error.into())
             }
         })*
     };
 }
-from!(CommitError, DatabaseError, StorageError, TableError, TransactionError, redb::SetDurabilityError);
+from!(CommitError, DatabaseError, StorageError, TableError, TransactionError);
 
-impl From<StoreError> for redb::Error {
-    fn from(error: StoreError) -> Self {
-        error.0
+impl From<String> for StoreError {
+    fn from(why: String) -> Self {
+        Self::Damaged(why)
     }
 }
 

@@ -1,51 +1,55 @@
-//! The store itself: puts settled transfers, finds them by id, hash and name, forgets the oldest.
+//! The store itself: opens it, and finds settled transfers by id, hash and name.
 use std::{
-    collections::BTreeMap,
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use keyshard_shard::{CryptoHash, Instant, TransferId};
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
+use keyshard_shard::CryptoHash;
+use parking_lot::Mutex;
+use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable, TableDefinition};
 use uuid::Uuid;
 
 use super::{
     HistoryError, Settled,
     error::{FORMAT, StoreError},
-    record,
+    group::Group,
+    ids::{self, IDS},
+    index::{self, Index, Progress},
 };
 
-/// Where a record lies: when it settled, in microseconds, and its id.
-type Place = (u64, u128);
-
-const RECORDS: TableDefinition<Place, &[u8]> = TableDefinition::new("records");
-const IDS: TableDefinition<u128, u64> = TableDefinition::new("ids");
-const HASHES: TableDefinition<HashKey, u64> = TableDefinition::new("hashes");
-const KEYS: TableDefinition<&[u8], Place> = TableDefinition::new("keys");
+/// Groups by place.
+pub(super) const GROUPS: TableDefinition<u64, &[u8]> = TableDefinition::new("groups");
 const ABOUT: TableDefinition<&str, &[u8]> = TableDefinition::new("about");
+pub(super) const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
 
-/// A transaction, a transfer's position in it, the transfer.
-type HashKey = ([u8; 32], u16, u128);
+/// Transfers there are.
+pub(super) const COUNT: &str = "count";
+/// The first place that is not forgotten: indices may name older ones, and no group is ever put below it.
+pub(super) const HORIZON: &str = "horizon";
+/// How far the index has come.
+pub(super) const TURN: &str = "turn";
+/// Not 0 once any name was stored.
+pub(super) const KEYED: &str = "keyed";
 
 const FILE: &str = "history.redb";
 
 /// Memory that the store may use for pages: index pages of millions of transfers, and the pages of one commit.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
-/// Longer names are looked up by their hash: keys of the store are bounded.
-const NAME_BYTES_MAX: usize = 255;
-
 /// Position of a transfer in a transaction that was given up: nobody remembers it.
 const UNKNOWN_POSITION: u16 = u16::MAX;
 
 /// An open history. Reads may run beside each other and beside a write.
 pub struct History {
-    database: Database,
-    directory: PathBuf,
+    pub(super) database: Database,
+    pub(super) directory: PathBuf,
     /// Whether any name was ever stored.
-    keyed: AtomicBool,
+    pub(super) keyed: AtomicBool,
+    pub(super) index: Index,
+    /// Held by whoever writes.
+    pub(super) progress: Mutex<Progress>,
 }
 
 impl History {
@@ -67,9 +71,15 @@ impl History {
         let database = opened
             .map_err(|_| HistoryError::damaged(directory, "it cannot be opened"))?
             .map_err(|error| HistoryError::store(directory, "open", error))?;
-        let history = Self { database, directory: directory.into(), keyed: AtomicBool::new(false) };
-        history.check(genesis)?;
-        Ok(history)
+        let (keyed, index, progress) = guarded(directory, "read", || {
+            let read = database.begin_read()?;
+            check(&read, directory, genesis)?;
+            let numbers = read.open_table(NUMBERS)?;
+            let (index, progress) = Index::load(&read, number(&numbers, TURN)?)?;
+            Ok((number(&numbers, KEYED)? > 0, index, progress))
+        })?;
+        let (keyed, progress) = (AtomicBool::new(keyed), Mutex::new(progress));
+        Ok(Self { database, directory: directory.into(), keyed, index, progress })
     }
 
     /// Makes an empty history beside its place and moves it there: either it is whole or it is not there.
@@ -88,10 +98,12 @@ impl History {
         let make = || -> Result<(), StoreError> {
             let database = redb::Builder::new().create(&unfinished)?;
             let write = database.begin_write()?;
-            write.open_table(RECORDS)?;
+            write.open_table(GROUPS)?;
             write.open_table(IDS)?;
-            write.open_table(HASHES)?;
-            write.open_table(KEYS)?;
+            index::create(&write)?;
+            for name in [COUNT, HORIZON, TURN, KEYED] {
+                write.open_table(NUMBERS)?.insert(name, 0)?;
+            }
             write.open_table(ABOUT)?.insert("format", FORMAT.as_bytes())?;
             write.open_table(ABOUT)?.insert("genesis", genesis.as_ref())?;
             Ok(write.commit()?)
@@ -101,118 +113,48 @@ impl History {
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("sync the directory of"))
     }
 
-    /// Is it ours, of this version, of this chain?
-    fn check(&self, genesis: CryptoHash) -> Result<(), HistoryError> {
-        let read = || -> Result<_, StoreError> {
-            let read = self.database.begin_read()?;
-            let about = read.open_table(ABOUT)?;
-            let value = |name| Ok::<_, StoreError>(about.get(name)?.map(|value| value.value().to_vec()));
-            let (format, found) = (value("format")?, value("genesis")?);
-            // All tables must be there, and of the right types.
-            read.open_table(RECORDS)?;
-            read.open_table(IDS)?;
-            read.open_table(HASHES)?;
-            let keyed = !read.open_table(KEYS)?.is_empty()?;
-            Ok((format, found, keyed))
-        };
-        let (format, found, keyed) = self.guarded("read", read)?;
-        let directory = || self.directory.display().to_string();
-        let format = String::from_utf8_lossy(&format.unwrap_or_default()).into_owned();
-        if format != FORMAT {
-            return Err(HistoryError::Format { directory: directory(), found: format });
-        }
-        let found = <[u8; 32]>::try_from(found.unwrap_or_default())
-            .map_err(|_| HistoryError::damaged(&self.directory, "it names no chain"))?;
-        if found != genesis.0 {
-            let (found, node) = (CryptoHash(found).to_string(), genesis.to_string());
-            return Err(HistoryError::OtherChain { directory: directory(), found, node });
-        }
-        self.keyed.store(keyed, Ordering::Release);
-        Ok(())
-    }
-
-    /// Puts these. They are on the disk when this returns. One that is there already stays as it is; if it settled in another
-    /// way, this is an error and nothing of the batch is put. Only one thread may put or prune at a time; another waits.
-    pub fn put(&self, batch: &[Settled]) -> Result<(), HistoryError> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        if batch.iter().any(|settled| settled.transfer.key.is_some()) {
-            self.keyed.store(true, Ordering::Release);
-        }
-        let write = || -> Result<Option<HistoryError>, StoreError> {
-            let mut write = self.database.begin_write()?;
-            write.set_quick_repair(true);
-            {
-                let (mut records, mut ids) = (write.open_table(RECORDS)?, write.open_table(IDS)?);
-                let (mut hashes, mut keys) = (write.open_table(HASHES)?, write.open_table(KEYS)?);
-                // Both sorted, so that neighbours in the trees are touched one after the other.
-                let new: BTreeMap<u128, &Settled> =
-                    batch.iter().map(|settled| (settled.transfer.id.0, settled)).collect();
-                let mut names: BTreeMap<Vec<u8>, Place> = BTreeMap::new();
-                for (id, settled) in new {
-                    if let Some(at) = ids.get(id)?.map(|at| at.value()) {
-                        let before = records.get((at, id))?.map(|bytes| record::decode(bytes.value()));
-                        match before {
-                            Some(Ok(before)) if before.outcome.is_ok() == settled.outcome.is_ok() => continue,
-                            Some(Ok(before)) => return Ok(Some(settled_twice(&before, settled))),
-                            Some(Err(why)) => return Ok(Some(HistoryError::damaged(&self.directory, why))),
-                            None => return Ok(Some(self.lacks(id))),
-                        }
-                    }
-                    let at = settled.settled_at.as_micros();
-                    ids.insert(id, at)?;
-                    records.insert((at, id), record::encode(settled).as_slice())?;
-                    for key in hash_keys(settled) {
-                        hashes.insert(key, at)?;
-                    }
-                    if let Some(key) = &settled.transfer.key {
-                        let place = names.entry(name_key(&key.name)).or_insert((at, id));
-                        *place = (at, id).max(*place);
-                    }
-                }
-                for (name, place) in names {
-                    // A name that was forgotten and used again stays the later transfer's.
-                    let later = keys.get(name.as_slice())?.is_some_and(|known| known.value() > place);
-                    if !later {
-                        keys.insert(name.as_slice(), place)?;
-                    }
-                }
-            }
-            write.commit()?;
-            Ok(None)
-        };
-        self.guarded("write to", write)?.map_or(Ok(()), Err)
-    }
-
     /// A settled transfer by its id.
     pub fn job(&self, id: Uuid) -> Result<Option<Settled>, HistoryError> {
         let id = id.as_u128();
-        let read = || -> Result<_, StoreError> {
+        self.guarded("read", || {
             let read = self.database.begin_read()?;
-            let Some(at) = read.open_table(IDS)?.get(id)?.map(|at| at.value()) else { return Ok(None) };
-            Ok(Some(read.open_table(RECORDS)?.get((at, id))?.map(|bytes| record::decode(bytes.value()))))
-        };
-        self.guarded("read", read)?.map(|found| self.found(id, found)).transpose()
+            let (groups, numbers) = (read.open_table(GROUPS)?, read.open_table(NUMBERS)?);
+            for place in ids::places(&read.open_table(IDS)?, id)? {
+                if let Some(bytes) = group(&groups, &numbers, place)?
+                    && let Some(settled) = Group::open(bytes.value())?.find(id)?
+                {
+                    return Ok(Some(settled));
+                }
+            }
+            Ok(None)
+        })
     }
 
     /// All settled transfers that this transaction carried, in the order of its actions; after them those that it carried
     /// without paying them. With each its position.
     pub fn by_hash(&self, hash: &CryptoHash) -> Result<Vec<(u16, Settled)>, HistoryError> {
-        let read = || -> Result<_, StoreError> {
-            let read = self.database.begin_read()?;
-            let (hashes, records) = (read.open_table(HASHES)?, read.open_table(RECORDS)?);
+        let mut all = self.guarded("read", || {
+            let (read, places) = self.look(index::of_transaction(hash))?;
+            let (groups, numbers) = (read.open_table(GROUPS)?, read.open_table(NUMBERS)?);
             let mut all = Vec::new();
-            for entry in hashes.range((hash.0, 0, 0)..=(hash.0, u16::MAX, u128::MAX))? {
-                let (key, at) = entry?;
-                let (_, position, id) = key.value();
-                let found = records.get((at.value(), id))?.map(|bytes| record::decode(bytes.value()));
-                all.push((position, id, found));
+            for place in places {
+                let Some(bytes) = group(&groups, &numbers, place)? else { continue };
+                let known = all.len();
+                for settled in Group::open(bytes.value())?.all()? {
+                    match settled.carried.filter(|carried| carried.hash == *hash) {
+                        Some(carried) => all.push((carried.position, settled)),
+                        None if settled.tried.contains(hash) => all.push((UNKNOWN_POSITION, settled)),
+                        None => {}
+                    }
+                }
+                if all.len() == known {
+                    return Err(StoreError::Damaged(format!("a transfer of transaction {hash} is not where it was")));
+                }
             }
             Ok(all)
-        };
-        let found = |(position, id, found)| Ok((position, self.found(id, found)?));
-        self.guarded("read", read)?.into_iter().map(found).collect()
+        })?;
+        all.sort_by_key(|(position, settled)| (*position, settled.transfer.id));
+        Ok(all)
     }
 
     /// The settled transfer that its client called so. Reads nothing from the disk as long as no name was ever stored.
@@ -220,13 +162,23 @@ impl History {
         if !self.keyed.load(Ordering::Acquire) {
             return Ok(None);
         }
-        let read = || -> Result<_, StoreError> {
-            let read = self.database.begin_read()?;
-            let place = read.open_table(KEYS)?.get(name_key(name).as_slice())?.map(|place| place.value());
-            let Some(place) = place else { return Ok(None) };
-            Ok(Some((place.1, read.open_table(RECORDS)?.get(place)?.map(|bytes| record::decode(bytes.value())))))
-        };
-        self.guarded("read", read)?.map(|(id, found)| self.found(id, found)).transpose()
+        let is_it = |settled: &Settled| settled.transfer.key.as_ref().is_some_and(|key| *key.name == *name);
+        self.guarded("read", || {
+            let (read, places) = self.look(index::of_name(name))?;
+            if places.is_empty() {
+                return Ok(None);
+            }
+            let (groups, numbers) = (read.open_table(GROUPS)?, read.open_table(NUMBERS)?);
+            // One that was forgotten and used again is the later transfer's.
+            for place in places.into_iter().rev() {
+                if let Some(bytes) = group(&groups, &numbers, place)? {
+                    let found = Group::open(bytes.value())?.all()?.into_iter().rev().find(is_it);
+                    let lost = || StoreError::Damaged(format!("the transfer named {name:?} is not where it was"));
+                    return found.ok_or_else(lost).map(Some);
+                }
+            }
+            Ok(None)
+        })
     }
 
     /// Whether any name was ever stored.
@@ -237,15 +189,14 @@ impl History {
 
     /// Every settled transfer, the oldest first, as they are now: what is put or pruned meanwhile changes nothing.
     pub fn scan(&self) -> Result<Iter, HistoryError> {
-        let read =
-            || -> Result<_, StoreError> { Ok(self.database.begin_read()?.open_table(RECORDS)?.range::<Place>(..)?) };
-        Ok(Iter { range: self.guarded("read", read)?, directory: self.directory.clone() })
+        let groups =
+            self.guarded("read", || Ok(self.database.begin_read()?.open_table(GROUPS)?.range::<u64>(..)?))?;
+        Ok(Iter { groups, group: Vec::new().into_iter(), directory: self.directory.clone() })
     }
 
     /// How many there are.
     pub fn len(&self) -> Result<u64, HistoryError> {
-        let read = || -> Result<_, StoreError> { Ok(self.database.begin_read()?.open_table(RECORDS)?.len()?) };
-        self.guarded("read", read)
+        self.guarded("read", || number(&self.database.begin_read()?.open_table(NUMBERS)?, COUNT))
     }
 
     /// Whether there are none.
@@ -253,84 +204,29 @@ impl History {
         Ok(self.len()? == 0)
     }
 
-    /// Forgets what settled before this moment, the oldest first, at most `limit` of them. Returns how many.
-    pub fn prune(&self, before: Instant, limit: usize) -> Result<usize, HistoryError> {
-        let end = (before.as_micros(), 0);
-        let due = || -> Result<_, StoreError> {
-            let records = self.database.begin_read()?.open_table(RECORDS)?;
-            Ok(records.range(..end)?.next().transpose()?.is_some())
-        };
-        if !self.guarded("read", due)? {
-            return Ok(0);
-        }
-        let write = || -> Result<Result<usize, String>, StoreError> {
-            let mut write = self.database.begin_write()?;
-            write.set_quick_repair(true);
-            let mut gone = 0;
-            {
-                let (mut records, mut ids) = (write.open_table(RECORDS)?, write.open_table(IDS)?);
-                let (mut hashes, mut keys) = (write.open_table(HASHES)?, write.open_table(KEYS)?);
-                while gone < limit {
-                    let first = records.range(..end)?.next().transpose()?;
-                    let Some((place, bytes)) = first.map(|(place, bytes)| (place.value(), bytes.value().to_vec()))
-                    else {
-                        break;
-                    };
-                    let settled = match record::decode(&bytes) {
-                        Ok(settled) => settled,
-                        Err(why) => return Ok(Err(why)),
-                    };
-                    records.remove(place)?;
-                    ids.remove(place.1)?;
-                    for key in hash_keys(&settled) {
-                        hashes.remove(key)?;
-                    }
-                    if let Some(key) = &settled.transfer.key {
-                        let name = name_key(&key.name);
-                        // Forgotten once and used again: the name is another transfer's now.
-                        if keys.get(name.as_slice())?.is_some_and(|at| at.value() == place) {
-                            keys.remove(name.as_slice())?;
-                        }
-                    }
-                    gone += 1;
-                }
-            }
-            write.commit()?;
-            Ok(Ok(gone))
-        };
-        self.guarded("write to", write)?.map_err(|why| HistoryError::damaged(&self.directory, why))
+    /// A view of the store, and in it the places that the index knows, in order.
+    fn look(&self, half: index::Half) -> Result<(ReadTransaction, Vec<u64>), StoreError> {
+        let mut places = self.index.recent(half);
+        let read = self.database.begin_read()?;
+        index::sorted(&read, half, &mut places)?;
+        places.sort_unstable();
+        places.dedup();
+        Ok((read, places))
     }
 
-    /// An index leads to this record.
-    fn found(&self, id: u128, found: Option<Result<Settled, String>>) -> Result<Settled, HistoryError> {
-        match found {
-            Some(Ok(settled)) if settled.transfer.id == TransferId(id) => Ok(settled),
-            Some(Ok(_)) => Err(HistoryError::damaged(&self.directory, "a record is another transfer's")),
-            Some(Err(why)) => Err(HistoryError::damaged(&self.directory, why)),
-            None => Err(self.lacks(id)),
-        }
-    }
-
-    fn lacks(&self, id: u128) -> HistoryError {
-        HistoryError::damaged(&self.directory, format!("the record of {} is gone", Uuid::from_u128(id)))
-    }
-
-    /// Runs an access. A panic of the store, which pages that it cannot have written may cause, is an error like others.
-    fn guarded<T>(
+    pub(super) fn guarded<T>(
         &self,
         action: &'static str,
         access: impl FnOnce() -> Result<T, StoreError>,
     ) -> Result<T, HistoryError> {
-        match catch_unwind(AssertUnwindSafe(access)) {
-            Ok(result) => result.map_err(|error| HistoryError::store(&self.directory, action, error)),
-            Err(_) => Err(HistoryError::damaged(&self.directory, format!("to {action} it fails"))),
-        }
+        guarded(&self.directory, action, access)
     }
 }
 
 /// Settled transfers, the oldest first. See [`History::scan`].
 pub struct Iter {
-    range: redb::Range<'static, Place, &'static [u8]>,
+    groups: redb::Range<'static, u64, &'static [u8]>,
+    group: std::vec::IntoIter<Settled>,
     directory: PathBuf,
 }
 
@@ -338,32 +234,69 @@ impl Iterator for Iter {
     type Item = Result<Settled, HistoryError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some(match self.range.next()? {
-            Ok((_, bytes)) => record::decode(bytes.value()).map_err(|why| HistoryError::damaged(&self.directory, why)),
-            Err(error) => Err(HistoryError::store(&self.directory, "read", error)),
-        })
+        if let Some(settled) = self.group.next() {
+            return Some(Ok(settled));
+        }
+        let next = guarded(&self.directory, "read", || {
+            let Some(group) = self.groups.next().transpose()? else { return Ok(None) };
+            Ok(Some(Group::open(group.1.value())?.all()?))
+        });
+        self.group = match next {
+            Ok(group) => group?.into_iter(),
+            Err(error) => return Some(Err(error)),
+        };
+        // No group is empty.
+        self.group.next().map(Ok)
     }
 }
 
-/// Every transaction that carried it.
-fn hash_keys(settled: &Settled) -> impl Iterator<Item = HashKey> + '_ {
-    let id = settled.transfer.id.0;
-    let last = settled.carried.iter().map(move |carried| (carried.hash.0, carried.position, id));
-    last.chain(settled.tried.iter().map(move |hash| (hash.0, UNKNOWN_POSITION, id)))
+/// A number that the store knows by name.
+pub(super) fn number(numbers: &impl ReadableTable<&'static str, u64>, name: &str) -> Result<u64, StoreError> {
+    let number = numbers.get(name)?.map(|number| number.value());
+    number.ok_or_else(|| StoreError::Damaged(format!("it does not know its {name}")))
 }
 
-fn name_key(name: &str) -> Vec<u8> {
-    if name.len() <= NAME_BYTES_MAX {
-        [&[0], name.as_bytes()].concat()
-    } else {
-        [&[1], CryptoHash::hash_bytes(name.as_bytes()).as_ref()].concat()
+/// The group to which an index leads; `None` if it is forgotten.
+pub(super) fn group<'a>(
+    groups: &'a impl ReadableTable<u64, &'static [u8]>,
+    numbers: &impl ReadableTable<&'static str, u64>,
+    place: u64,
+) -> Result<Option<redb::AccessGuard<'a, &'static [u8]>>, StoreError> {
+    let group = groups.get(place)?;
+    if group.is_none() && place >= number(numbers, HORIZON)? {
+        return Err(StoreError::Damaged(format!("the transfers at {place} are gone")));
     }
+    Ok(group)
 }
 
-fn settled_twice(before: &Settled, now: &Settled) -> HistoryError {
-    let words = |settled: &Settled| match &settled.outcome {
-        Ok(()) => "finalized".to_owned(),
-        Err(why) => format!("failed ({why})"),
-    };
-    HistoryError::SettledTwice { id: Uuid::from_u128(now.transfer.id.0), before: words(before), now: words(now) }
+/// Is it ours, of this version, of this chain?
+fn check(read: &ReadTransaction, directory: &Path, genesis: CryptoHash) -> Result<(), StoreError> {
+    let about = read.open_table(ABOUT)?;
+    let value = |name| Ok::<_, StoreError>(about.get(name)?.map(|value| value.value().to_vec()).unwrap_or_default());
+    let directory = || directory.display().to_string();
+    let format = String::from_utf8_lossy(&value("format")?).into_owned();
+    if format != FORMAT {
+        return Err(StoreError::Refused(HistoryError::Format { directory: directory(), found: format }));
+    }
+    let found = <[u8; 32]>::try_from(value("genesis")?).map_err(|_| "it names no chain".to_owned())?;
+    if found != genesis.0 {
+        let (found, node) = (CryptoHash(found).to_string(), genesis.to_string());
+        return Err(StoreError::Refused(HistoryError::OtherChain { directory: directory(), found, node }));
+    }
+    // All tables must be there, and of the right types.
+    read.open_table(GROUPS)?;
+    read.open_table(IDS)?;
+    Ok(())
+}
+
+/// Runs an access. A panic of the store, which pages that it cannot have written may cause, is an error like others.
+fn guarded<T>(
+    directory: &Path,
+    action: &'static str,
+    access: impl FnOnce() -> Result<T, StoreError>,
+) -> Result<T, HistoryError> {
+    match catch_unwind(AssertUnwindSafe(access)) {
+        Ok(result) => result.map_err(|error| HistoryError::store(directory, action, error)),
+        Err(_) => Err(HistoryError::damaged(directory, format!("to {action} it fails"))),
+    }
 }

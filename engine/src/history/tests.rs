@@ -1,5 +1,7 @@
 //! What goes in comes out, by every way to it, until it is old; and nothing that is not ours gets in.
+mod groups;
 mod kills;
+mod model;
 
 use std::path::PathBuf;
 
@@ -8,7 +10,10 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::{History, HistoryError, Settled, record};
+use super::{
+    History, HistoryError, Settled,
+    group::{self, Group},
+};
 
 fn genesis() -> CryptoHash {
     CryptoHash::hash_bytes(b"genesis")
@@ -40,6 +45,11 @@ fn settled(n: u64) -> Settled {
         carried: Some(Carried { hash: hash(n / 4), batch, position: 3 - (n % 4) as u16 }),
         tried: if n.is_multiple_of(3) { vec![hash(1_000), hash(1_000 + n)] } else { Vec::new() },
     }
+}
+
+/// The same, but settled at the same moment as the others of its transaction.
+fn together(n: u64) -> Settled {
+    Settled { settled_at: at(n / 4), ..settled(n) }
 }
 
 fn id(settled: &Settled) -> Uuid {
@@ -240,8 +250,8 @@ fn damage_is_never_read_as_another_transfer() {
     place.open().unwrap().put(&put).unwrap();
     let sound = std::fs::read(place.file()).unwrap();
     let mut noticed = 0;
-    // The records, wherever they lie: damage elsewhere is the store's to notice.
-    let record = record::encode(&put[5]);
+    // The group, wherever it lies: damage elsewhere is the store's to notice, or an index row's.
+    let record = group::encode(&[&put[5]]);
     let start = sound.windows(record.len()).position(|window| window == record).expect("it is on the disk");
     for offset in start..start + record.len() {
         let mut damaged = sound.clone();
@@ -263,22 +273,39 @@ fn damage_is_never_read_as_another_transfer() {
 
 /// Histories of this version must stay readable: whoever has to change this test needs a new version byte.
 #[test]
-fn the_bytes_of_version_1() {
-    let digests = [0, 1, 9].map(|n| CryptoHash::hash_bytes(&record::encode(&settled(n))).to_string()[..8].to_owned());
-    assert_eq!(digests, ["3xU19kdy", "GYx98JMq", "HECzR8vP"]);
+fn the_bytes_of_version_2() {
+    let groups = [vec![settled(0)], vec![settled(1)], vec![settled(9)], (0..4).map(together).collect()];
+    let digests = groups.map(|group| {
+        let bytes = group::encode(&group.iter().collect::<Vec<_>>());
+        CryptoHash::hash_bytes(&bytes).to_string()[..8].to_owned()
+    });
+    assert_eq!(digests, ["kv7j5Azi", "EEzf1gEM", "Fymrpx8T", "9tYHen75"]);
 }
 
 proptest! {
     #[test]
-    fn any_bytes_are_refused_or_are_the_bytes_of_a_record(mut bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        // Past the version and the checksum, which would refuse nearly all.
+    fn any_bytes_are_refused_or_are_the_bytes_of_a_group(mut bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        // Past the checksum and the version, which would refuse nearly all.
         if bytes.len() >= 5 {
-            bytes[0] = 1;
-            let crc = crc32fast::hash(&bytes[5..]);
-            bytes[1..5].copy_from_slice(&crc.to_le_bytes());
+            bytes[4] = 2;
+            super::sealed::finish(&mut bytes);
         }
-        if let Ok(read) = record::decode(&bytes) {
-            prop_assert_eq!(record::encode(&read), bytes);
+        if let Ok(read) = Group::open(&bytes).and_then(|group| group.all()) {
+            prop_assert_eq!(group::encode(&read.iter().collect::<Vec<_>>()), bytes);
+        }
+    }
+
+    #[test]
+    fn a_group_with_a_wrong_byte_under_a_right_checksum_is_refused_or_is_what_it_says(
+        n in 0_u64..40, offset in any::<prop::sample::Index>(), byte in any::<u8>(),
+    ) {
+        let group: Vec<Settled> = (n / 4 * 4..n).map(together).chain([together(n)]).collect();
+        let mut bytes = group::encode(&group.iter().collect::<Vec<_>>());
+        let offset = 5 + offset.index(bytes.len() - 5);
+        bytes[offset] = byte;
+        super::sealed::finish(&mut bytes);
+        if let Ok(read) = Group::open(&bytes).and_then(|group| group.all()) {
+            prop_assert_eq!(group::encode(&read.iter().collect::<Vec<_>>()), bytes);
         }
     }
 }

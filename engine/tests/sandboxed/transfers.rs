@@ -1,5 +1,5 @@
 //! Transfers through a door, and what the chain says of them.
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{Node, config, sandbox, sandbox_with_blocks};
 use keyshard_engine::{Door, Engine, JobStatus, NewTransfer, Refused, Ticket, rpc};
@@ -108,7 +108,7 @@ async fn a_drain_that_runs_out_of_time_names_the_open_transactions() {
     let hashes = async {
         loop {
             let jobs = ticket.ids().iter().map(|id| engine.job(*id).unwrap());
-            let hashes: Option<BTreeSet<Arc<str>>> = jobs.map(|job| job.tx_hash).collect();
+            let hashes: Option<BTreeSet<String>> = jobs.map(|job| job.tx_hash.as_deref().map(str::to_owned)).collect();
             match hashes {
                 Some(hashes) => return hashes,
                 None => tokio::task::yield_now().await,

@@ -25,7 +25,7 @@ impl Drop for Directory {
 
 /// Opens what this process had open a moment ago. A child that another test has just forked holds the lock as well until it
 /// becomes its own program.
-fn reopen(path: &Path) -> (Journal, crate::journal::Replay) {
+fn reopen(path: &Path) -> (Journal, Replay) {
     for _ in 0..100 {
         match Journal::open(path, SEGMENT) {
             Err(JournalError::Locked { .. }) => {

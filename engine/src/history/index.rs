@@ -1,0 +1,210 @@
+//! Finds groups by what comes in no order: the names of transfers, and the hashes of transactions.
+//!
+//! An entry put into its place in a tree of millions costs a page read and a page written. So entries are first kept in
+//! memory, and beside that on the disk in the order in which they came. Once there are many, one slice after the other, of
+//! the [`SLICES`] into which all values of a hash are divided, is merged with the sorted rows on the disk, and then the next
+//! again: a page that is written takes many entries at once.
+use std::collections::BTreeSet;
+
+use keyshard_shard::CryptoHash;
+use parking_lot::RwLock;
+use redb::{ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
+
+use super::{error::StoreError, rows};
+
+/// As they came, by turn at that time and number.
+const RECENT: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("recent");
+/// In order, each row by its first entry.
+const SORTED: TableDefinition<(u64, u64, u64), &[u8]> = TableDefinition::new("sorted");
+
+/// By the first byte of the hash.
+const SLICES: u64 = 256;
+
+/// Entries in memory, some 40 bytes each. The more, the more go into a page at once. Few in tests, which are to see merges.
+const RECENT_MAX: usize = if cfg!(test) { 40 } else { 500_000 };
+
+/// Entries in a sorted row: as many as a page of the store holds.
+const SORTED_ROW: usize = if cfg!(test) { 3 } else { 168 };
+
+/// Entries in a row as they came: 16 pages.
+const RECENT_ROW: usize = if cfg!(test) { 7 } else { 2_720 };
+
+/// Half of a SHA-256, and the place of a group. Nobody can find two names whose halves are the same.
+pub(super) type Entry = [u64; 3];
+
+/// The first two numbers of an entry.
+pub(super) type Half = [u64; 2];
+
+/// The part in memory. Read by many, written by whoever holds the [`Progress`].
+pub(super) struct Index {
+    /// What is not in the sorted rows yet, by slice.
+    recent: Box<[RwLock<BTreeSet<Entry>>]>,
+}
+
+/// How far merging has come.
+#[derive(Clone)]
+pub(super) struct Progress {
+    /// Slices merged so far, over and over.
+    turn: u64,
+    /// Number of the next row of what came.
+    row: u64,
+    /// Entries in memory.
+    recent: usize,
+}
+
+/// By the name of a transfer.
+pub(super) fn of_name(name: &str) -> Half {
+    // No transaction begins so, and hashes of transactions are looked up here too.
+    halve(&CryptoHash::hash_bytes(&[b"name ", name.as_bytes()].concat()))
+}
+
+/// By the hash of a transaction.
+pub(super) fn of_transaction(hash: &CryptoHash) -> Half {
+    halve(hash)
+}
+
+fn halve(hash: &CryptoHash) -> Half {
+    let mut numbers = hash.0.as_chunks().0.iter().map(|number| u64::from_be_bytes(*number));
+    std::array::from_fn(|_| numbers.next().unwrap_or_default())
+}
+
+fn slice(entry: &Entry) -> u64 {
+    entry[0] >> (u64::BITS - SLICES.ilog2())
+}
+
+/// Makes the tables.
+pub(super) fn create(write: &WriteTransaction) -> Result<(), StoreError> {
+    write.open_table(RECENT)?;
+    write.open_table(SORTED)?;
+    Ok(())
+}
+
+/// Appends the places on the disk that are in order.
+pub(super) fn sorted(read: &ReadTransaction, half: Half, places: &mut Vec<u64>) -> Result<(), StoreError> {
+    let sorted = read.open_table(SORTED)?;
+    let [a, b] = half;
+    let (first, last) = ((a, b, 0), (a, b, u64::MAX));
+    // The row that begins before it may have it at its end.
+    let before = sorted.range(..first)?.next_back();
+    for row in before.into_iter().chain(sorted.range(first..=last)?) {
+        let (_, bytes) = row?;
+        places.extend(rows::decode(bytes.value())?.filter(|entry: &Entry| entry[..2] == half).map(|entry| entry[2]));
+    }
+    Ok(())
+}
+
+impl Index {
+    /// Reads what is not in order on the disk. `turn` is what [`Progress::turn`] said at the last commit.
+    pub(super) fn load(read: &ReadTransaction, turn: u64) -> Result<(Self, Progress), StoreError> {
+        let mut recent: Vec<BTreeSet<Entry>> = (0..SLICES).map(|_| BTreeSet::new()).collect();
+        let mut row = 0;
+        read.open_table(SORTED)?;
+        for found in read.open_table(RECENT)?.range::<(u64, u64)>(..)? {
+            let (key, bytes) = found?;
+            let (then, number) = key.value();
+            row = row.max(number + 1);
+            for entry in rows::decode(bytes.value())? {
+                let slice = slice(&entry);
+                // When that slice's turn came next, it went into the sorted rows.
+                let merged = then + slice.wrapping_sub(then) % SLICES;
+                if merged >= turn {
+                    recent[slice as usize].insert(entry);
+                }
+            }
+        }
+        let progress = Progress { turn, row, recent: recent.iter().map(BTreeSet::len).sum() };
+        Ok((Self { recent: recent.into_iter().map(RwLock::new).collect() }, progress))
+    }
+
+    /// Adds these in a transaction, and merges what has become too much. Once it is committed, [`Self::committed`] is to be
+    /// called. `horizon` is the first place that is not forgotten.
+    pub(super) fn add(
+        &self,
+        write: &WriteTransaction,
+        before: &Progress,
+        new: &[Entry],
+        horizon: u64,
+    ) -> Result<Progress, StoreError> {
+        let mut progress = before.clone();
+        if new.is_empty() {
+            return Ok(progress);
+        }
+        while progress.recent + new.len() > RECENT_MAX && progress.turn < before.turn + SLICES {
+            progress.recent -= self.merge(write, progress.turn % SLICES, horizon)?;
+            progress.turn += 1;
+        }
+        let mut recent = write.open_table(RECENT)?;
+        for row in new.chunks(RECENT_ROW) {
+            recent.insert((progress.turn, progress.row), rows::encode(row).as_slice())?;
+            progress.row += 1;
+        }
+        if before.turn < progress.turn
+            && let Some(merged) = (progress.turn + 1).checked_sub(SLICES)
+        {
+            // All slices have had their turn since.
+            recent.retain_in(..(merged, 0), |_, _| false)?;
+        }
+        progress.recent += new.len();
+        Ok(progress)
+    }
+
+    /// Moves a slice's entries into the sorted rows. Returns how many that were.
+    fn merge(&self, write: &WriteTransaction, slice: u64, horizon: u64) -> Result<usize, StoreError> {
+        let recent = self.recent[slice as usize].read();
+        if recent.is_empty() {
+            return Ok(0);
+        }
+        let mut sorted = write.open_table(SORTED)?;
+        let shift = u64::BITS - SLICES.ilog2();
+        let (first, last) = (slice << shift, (slice << shift) | (u64::MAX >> SLICES.ilog2()));
+        let range = (first, 0, 0)..=(last, u64::MAX, u64::MAX);
+        let mut entries: Vec<Entry> = Vec::new();
+        for row in sorted.range(range.clone())? {
+            entries.extend(rows::decode(row?.1.value())?);
+        }
+        entries.extend(recent.iter());
+        // What is pruned needs no entry.
+        entries.retain(|entry| entry[2] >= horizon);
+        #[expect(clippy::stable_sort_primitive, reason = "these are two sorted runs, and only this sort finds that")]
+        entries.sort();
+        entries.dedup();
+        sorted.retain_in(range, |_, _| false)?;
+        for row in entries.chunks(SORTED_ROW) {
+            let [a, b, place] = row[0];
+            sorted.insert((a, b, place), rows::encode(row).as_slice())?;
+        }
+        Ok(recent.len())
+    }
+
+    /// What [`Self::add`] did is on the disk: `before` and `after` are the progress that it was given and that it returned.
+    pub(super) fn committed(&self, before: &Progress, after: &mut Progress, new: &[Entry]) {
+        for turn in before.turn..after.turn {
+            *self.recent[(turn % SLICES) as usize].write() = BTreeSet::new();
+        }
+        let mut sorted = new.to_vec();
+        sorted.sort_unstable();
+        for entries in sorted.chunk_by(|a, b| slice(a) == slice(b)) {
+            let mut recent = self.recent[slice(&entries[0]) as usize].write();
+            let known = recent.len();
+            recent.extend(entries);
+            // Some may have been there already.
+            after.recent -= known + entries.len() - recent.len();
+        }
+    }
+
+    /// The places that are not in order on the disk. To be asked before a transaction is begun that looks for
+    /// [`sorted`] ones: what leaves here is there by then.
+    pub(super) fn recent(&self, half: Half) -> Vec<u64> {
+        let [a, b] = half;
+        let (first, last) = ([a, b, 0], [a, b, u64::MAX]);
+        let recent = self.recent[slice(&first) as usize].read();
+        recent.range(first..=last).map(|entry| entry[2]).collect()
+    }
+}
+
+impl Progress {
+    /// To be stored with what was added.
+    pub(super) fn turn(&self) -> u64 {
+        self.turn
+    }
+}
