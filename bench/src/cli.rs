@@ -17,13 +17,18 @@ use crate::{
     lone, max_tps, open, overload,
     profile::{self, Profile},
     report::Report,
-    roles,
+    roles, rows, scaling,
     script::{Draw, Skew},
     session::{Error, Loads, Session},
-    stand,
+    settled, sign, stand,
     text::{complain, say},
     yardsticks,
 };
+
+/// Milliseconds between two blocks of the real chain.
+const BLOCK_MS: u64 = 600;
+/// Backlog of the service where it is filled on purpose.
+const ROOM: &str = "1000000";
 
 /// How fast, honestly: loads that do not wait for answers, and transfers that count when the chain shows them.
 ///
@@ -50,6 +55,10 @@ enum Command {
     Noop(Noop),
     /// Durable accepts (Prefer: respond-async) beside noop, as fast as connections go
     Accepts(Accepts),
+    /// How many transfers a second go all the way on a node without a limit of gas, beside noop
+    Settled(SettledRate),
+    /// What a transfer costs with more keys and shards, and by a model where more cores would end
+    Scaling(Scaling),
     /// Twice what the chain takes: what still lands, how soon the rest is refused, how long the accepted wait
     Overload(Overload),
     /// Answer time of one lone transfer, beside a bare `send_tx` of the same
@@ -58,6 +67,10 @@ enum Command {
     Idle(Idle),
     /// Memory with a million open transfers, and after kill -9 and a restart
     Open(Open),
+    /// Building and signing a transaction, beside the plain way with near-primitives and near-crypto
+    Sign(Sign),
+    /// Every number of the table in RESULTS.md, one after the other
+    Table(Table),
     /// Two reports side by side
     Compare(Compare),
     /// What is measured runs as this
@@ -91,6 +104,13 @@ struct MaxTps {
     /// Do not measure the ceiling first
     #[arg(long)]
     no_ceiling: bool,
+    /// Seconds for which the ceiling is measured, with batches of each size
+    #[arg(long, default_value_t = 10.0)]
+    ceiling_seconds: f64,
+    /// Transfers a batch of the ceiling: the first is the yardstick; blocks execute whole transactions, so that another may
+    /// fill them better
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "100,92,84", value_parser = clap::value_parser!(u32).range(1..=100))]
+    ceiling_actions: Vec<u32>,
     #[command(flatten)]
     what: What,
     #[command(flatten)]
@@ -176,6 +196,34 @@ struct Accepts {
 }
 
 #[derive(Args)]
+struct SettledRate {
+    /// Seconds, for each of the two
+    #[arg(long, default_value_t = 10.0)]
+    duration: f64,
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Args)]
+struct Scaling {
+    /// Seconds for each combination
+    #[arg(long, default_value_t = 4.0)]
+    duration: f64,
+    /// Access keys
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,4,16,64", value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    key_counts: Vec<u16>,
+    /// Shards; a combination with more of them than keys is left out
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2", value_parser = clap::value_parser!(u16).range(1..=64))]
+    shards: Vec<u16>,
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Args)]
 struct Overload {
     /// Seconds
     #[arg(long, default_value_t = 60.0)]
@@ -235,6 +283,38 @@ struct Open {
 }
 
 #[derive(Args)]
+struct Sign {
+    /// Seconds for each size
+    #[arg(long, default_value_t = 3.0)]
+    duration: f64,
+    /// Directory of the report
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Table {
+    /// Shorter measurements: under six minutes instead of under twenty, and less to be trusted
+    #[arg(long)]
+    quick: bool,
+    /// Only these rows, separated by commas; see --list
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Name the rows, their limits and their commands, and measure nothing
+    #[arg(long)]
+    list: bool,
+    /// Also write the table as Markdown, to be put into RESULTS.md
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// A keyshard program to measure, instead of the one built into this
+    #[arg(long, value_name = "PROGRAM")]
+    binary: Option<PathBuf>,
+    /// Directory of the reports [default: target/keyshard-bench/table-TIME]
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+#[derive(Args)]
 struct Compare {
     /// A report.json, or its directory
     first: PathBuf,
@@ -283,10 +363,11 @@ struct What {
     /// Access keys of the sandbox's paying account
     #[arg(long, default_value_t = 12)]
     keys: usize,
-    /// Milliseconds between two blocks of the sandbox
-    #[arg(long, default_value_t = 600)]
-    block_ms: u64,
-    /// No gas limit in the sandbox: measures what is in front of the node. The chain is then read after each load
+    /// Milliseconds between two blocks of the sandbox [default: 600; 50 for settled and scaling; none come for open]
+    #[arg(long)]
+    block_ms: Option<u64>,
+    /// No gas limit in the sandbox: measures what is in front of the node. The chain is then read after each load. Always
+    /// so for settled and scaling
     #[arg(long)]
     unlimited: bool,
     /// Receivers in the sandbox
@@ -313,7 +394,7 @@ struct How {
     /// Ask for an answer as soon as transfers are safe (Prefer: respond-async), instead of once they are executed
     #[arg(long)]
     respond_async: bool,
-    /// Most connections at a time [default: 10000; 64 for accepts, 8 for open]
+    /// Most connections at a time [default: 10000; 64 for accepts, 8 for open, 4096 for settled, or 256 with --batch]
     #[arg(long)]
     connections: Option<usize>,
     /// Threads of the load
@@ -364,6 +445,20 @@ fn command(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Sign(Sign { duration, out }) => {
+            let (report, _) = sign::run(&directory(out.as_ref(), "sign"), duration)?;
+            Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        }
+        Command::Table(Table { list: true, .. }) => {
+            say(&rows::list());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Table(Table { quick, only, markdown, binary, out, .. }) => {
+            let directory = directory(out.as_ref(), "table");
+            let options = rows::Options { quick, only, markdown, binary, directory };
+            let held = rows::run(&options)?;
+            Ok(if held { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        }
         measurement => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             Ok(runtime.block_on(measure(measurement))?)
@@ -396,13 +491,15 @@ async fn measure(command: Command) -> Result<ExitCode, Error> {
     let (report, _) = match &command {
         Command::MaxTps(options) => {
             let session = begin("Highest sustained rate", &options.what, &options.how, many, "max-tps").await?;
-            let ceiling = (!options.no_ceiling).then(ceiling::Settings::default);
+            let ceiling = ceiling::Settings { seconds: options.ceiling_seconds, ..ceiling::Settings::default() };
+            let sizes = if options.no_ceiling { Vec::new() } else { options.ceiling_actions.clone() };
             let options = max_tps::Options {
                 duration_s: options.duration,
                 try_s: options.try_seconds,
                 start: options.start_rate,
                 precision: options.precision / 100.0,
                 ceiling,
+                sizes,
             };
             max_tps::run(session, options).await?
         }
@@ -422,8 +519,26 @@ async fn measure(command: Command) -> Result<ExitCode, Error> {
             yardsticks::ceiling(session, settings, actions).await?
         }
         Command::Accepts(options) => {
-            let session = begin("Durable accepts", &options.what, &options.how, 64, "accepts").await?;
+            let mut plan = options.what.plan(directory(options.how.out.as_ref(), "accepts"))?;
+            plan.settings.insert(0, ("MAX_PENDING_JOBS".into(), ROOM.into()));
+            let session = begin_as("Durable accepts", Ok(plan), options.how.loads(64, 1)).await?;
             yardsticks::accepts(session, options.duration).await?
+        }
+        Command::Settled(options) => {
+            let SettledRate { duration, what, how } = options;
+            let plan = what.unlimited(directory(how.out.as_ref(), "settled"))?;
+            let (one, many) = settled::CONNECTIONS;
+            let connections = if how.batch.unwrap_or(1) == 1 { one } else { many };
+            let session = begin_as("Settled", Ok(plan), how.loads(connections, 1)).await?;
+            settled::run(session, *duration).await?
+        }
+        Command::Scaling(options) => {
+            let Scaling { duration, key_counts, shards, what, how } = options;
+            let plan = what.unlimited(directory(how.out.as_ref(), "scaling"))?;
+            let session = begin_as("Scaling", Ok(plan), how.loads(1, 1)).await?;
+            let [keys, shards] =
+                [key_counts, shards].map(|list| list.iter().map(|n| usize::from(*n)).collect::<Vec<_>>());
+            scaling::run(session, &keys, &shards, *duration).await?
         }
         Command::Overload(options) => {
             let session = begin("Overload", &options.what, &options.how, many, "overload").await?;
@@ -489,7 +604,7 @@ impl What {
             binary: self.binary.clone(),
             sandbox: keyshard_sandbox::Config {
                 keys: self.keys,
-                block_ms: self.block_ms,
+                block_ms: self.block_ms.unwrap_or(BLOCK_MS),
                 unlimited: self.unlimited,
                 receivers: self.accounts,
                 ..keyshard_sandbox::Config::default()
@@ -500,6 +615,16 @@ impl What {
             receivers,
             ..nothing(directory)?
         })
+    }
+}
+
+impl What {
+    /// The same on a node without a limit of gas, with short blocks and room in the keys' windows.
+    fn unlimited(&self, directory: PathBuf) -> Result<stand::Plan, Error> {
+        let mut plan = self.plan(directory)?;
+        plan.sandbox.block_ms = self.block_ms.unwrap_or(settled::BLOCK_MS);
+        settled::prepare(&mut plan);
+        Ok(plan)
     }
 }
 
@@ -549,6 +674,12 @@ fn directory(out: Option<&PathBuf>, name: &str) -> PathBuf {
 fn setting(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Whether this is a command line of this program.
+#[cfg(test)]
+pub(crate) fn understands(words: &[String]) -> bool {
+    Cli::try_parse_from(words).is_ok()
 }
 
 #[cfg(test)]

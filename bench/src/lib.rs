@@ -6,7 +6,7 @@
 //! - what it means: [`measure`], [`latency`], [`backlog`], [`doubts`], [`report`], [`compare`];
 //! - what is measured: [`stand`], [`child`], [`roles`], [`noop`], [`machine`], [`threads`];
 //! - the measurements: [`trial`] (one load), [`search`] and [`max_tps`], [`ceiling`] ([`signed`]), [`overload`], [`lone`],
-//!   [`idle`], [`open`], [`yardsticks`], [`session`].
+//!   [`idle`], [`open`], [`settled`] and [`scaling`] ([`costs`], [`model`]), [`sign`], [`yardsticks`], [`session`], all of them: [`rows`].
 #![forbid(unsafe_code)]
 
 pub mod backlog;
@@ -15,6 +15,7 @@ pub mod chain;
 pub mod child;
 pub mod cli;
 pub mod compare;
+pub mod costs;
 pub mod doubts;
 pub mod idle;
 pub mod jobs;
@@ -25,6 +26,7 @@ pub mod lone;
 pub mod machine;
 pub mod max_tps;
 pub mod measure;
+pub mod model;
 pub mod noop;
 pub mod open;
 pub mod overload;
@@ -33,9 +35,13 @@ pub mod profile;
 pub mod progress;
 pub mod report;
 pub mod roles;
+pub mod rows;
+pub mod scaling;
 pub mod script;
 pub mod search;
 pub mod session;
+pub mod settled;
+pub mod sign;
 pub mod signed;
 pub mod stand;
 pub mod text;

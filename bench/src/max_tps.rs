@@ -13,8 +13,11 @@ pub const SUCCESS: f64 = 0.999;
 /// Where the search begins, and how it grows, beside a ceiling: most systems that get near it end a little below.
 const BESIDE_CEILING: (f64, f64) = (0.97, 1.04);
 
+/// The rate held, as a share of the highest of the ceilings.
+pub const OF_BEST: &str = "of the highest ceiling";
+
 /// How it is searched.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// How long the rate is held in the end.
     pub duration_s: f64,
@@ -24,23 +27,17 @@ pub struct Options {
     pub start: f64,
     /// How near the search goes, as a share.
     pub precision: f64,
-    /// How the ceiling is measured; `None`: it is not.
-    pub ceiling: Option<ceiling::Settings>,
+    /// How the ceiling is measured.
+    pub ceiling: ceiling::Settings,
+    /// Transfers a batch of the ceiling: the first size is the yardstick. None: it is not measured.
+    pub sizes: Vec<u32>,
 }
 
 /// Searches, prints and writes the report. The highest rate that lasted is its first figure.
 pub async fn run(mut session: Session, options: Options) -> Result<(Report, Files), Error> {
-    let ceiling = match options.ceiling {
-        Some(settings) if session.plan.target.is_none() => {
-            ceiling::run(&session.stand, session.loads.draw.clone(), settings, &session.progress).await?
-        }
-        _ => None,
-    };
-    let ceiling_rate = ceiling.as_ref().map(|run| run.landed_per_s).filter(|rate| *rate > 0.0);
-    if let Some(rate) = ceiling_rate {
-        session.progress.line(&format!("ceiling     {}/s: what the node alone lands", number(rate)));
-    }
-    session.report.runs.extend(ceiling);
+    let ceilings = ceilings(&mut session, &options).await?;
+    let ceiling_rate = ceilings.first().map(|(_, rate)| *rate);
+    let best = ceilings.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1));
     session.serve()?;
 
     let mut search = match ceiling_rate {
@@ -51,7 +48,7 @@ pub async fn run(mut session: Session, options: Options) -> Result<(Report, File
         _ => Search::new(options.start, 2.0, options.precision),
     };
     let mut tries = 0;
-    let (held, best) = loop {
+    let (held, sustained) = loop {
         let (name, rate, seconds, lasting) = match search.step() {
             Step::Try(rate) => {
                 tries += 1;
@@ -70,7 +67,7 @@ pub async fn run(mut session: Session, options: Options) -> Result<(Report, File
         session.report.runs.push(run);
     };
     let report = &mut session.report;
-    match (held, best) {
+    match (held, sustained) {
         (true, Some(_)) => {
             let run = report.runs.last().cloned().unwrap_or_default();
             report.title =
@@ -79,6 +76,10 @@ pub async fn run(mut session: Session, options: Options) -> Result<(Report, File
             if let Some(ceiling) = ceiling_rate {
                 report.add("ceiling of the node alone", ceiling, "transfers/s", None);
                 report.add("of the ceiling", run.landed_per_s / ceiling, "", Some(true));
+                if let Some((size, rate)) = best.filter(|_| ceilings.len() > 1) {
+                    report.add(&format!("highest ceiling, batches of {size}"), rate, "transfers/s", None);
+                    report.add(OF_BEST, run.landed_per_s / rate, "", Some(true));
+                }
                 if run.landed_per_s > ceiling * 1.02 {
                     report.doubts.push(
                         "it is above the ceiling: blocks execute whole transactions, so batches below 100 can fill them \
@@ -89,21 +90,42 @@ pub async fn run(mut session: Session, options: Options) -> Result<(Report, File
             }
             add_figures(report, &run);
         }
-        (_, best) => {
+        (_, short) => {
             report.title = "No rate was sustained for the whole duration".into();
             report.add("sustained", 0.0, "transfers/s", Some(true));
-            if let Some(best) = best {
-                report.add("passed in short only", best, "transfers/s", Some(true));
+            if let Some(short) = short {
+                report.add("passed in short only", short, "transfers/s", Some(true));
             }
             if let Some(ceiling) = ceiling_rate {
                 report.add("ceiling of the node alone", ceiling, "transfers/s", None);
             }
         }
     }
-    if ceiling_rate.is_none() && options.ceiling.is_some() {
+    if ceiling_rate.is_none() && !options.sizes.is_empty() {
         report.doubts.push("no ceiling was measured: it needs the payer's keys and registered receivers".into());
     }
     session.finish()
+}
+
+/// The ceiling with batches of each size, where it can be measured.
+async fn ceilings(session: &mut Session, options: &Options) -> Result<Vec<(u32, f64)>, Error> {
+    let mut found = Vec::new();
+    // Blocks without a limit are filled by any size alike.
+    let sizes =
+        if session.stand.metered { options.sizes.as_slice() } else { &options.sizes[..options.sizes.len().min(1)] };
+    for size in sizes.iter().filter(|_| session.plan.target.is_none()) {
+        let settings = ceiling::Settings { batch: *size, ..options.ceiling };
+        let run = ceiling::run(&session.stand, session.loads.draw.clone(), settings, &session.progress).await?;
+        let Some(mut run) = run.filter(|run| run.landed_per_s > 0.0) else { break };
+        let rate = run.landed_per_s;
+        session
+            .progress
+            .line(&format!("ceiling     {}/s: what the node alone lands with batches of {size}", number(rate)));
+        run.name = format!("ceiling with batches of {size}");
+        session.report.runs.push(run);
+        found.push((*size, rate));
+    }
+    Ok(found)
 }
 
 /// What a rate must keep to.

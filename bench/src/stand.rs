@@ -207,7 +207,7 @@ fn keys_of_environment() -> Vec<String> {
     let names = ["MASTER_ACCOUNT_PRIVATE_KEYS", "MASTER_ACCOUNT_PRIVATE_KEY"];
     let text = names.into_iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default();
     let keys = keyshard::keys::parse_many(&text).unwrap_or_default();
-    keys.iter().map(ToString::to_string).collect()
+    keys.iter().map(|key| key.expose().to_string()).collect()
 }
 
 impl Stand {

@@ -7,6 +7,8 @@ use std::{collections::BTreeMap, fs};
 pub struct Threads {
     /// By thread id: role, and nanoseconds on a CPU.
     threads: BTreeMap<u32, (String, u64)>,
+    /// By thread id: role, and bytes that it sent to the disk, as far as the kernel tells.
+    written: BTreeMap<u32, (String, u64)>,
 }
 
 impl Threads {
@@ -14,12 +16,29 @@ impl Threads {
     pub fn now(process: u32) -> Self {
         let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else { return Self::default() };
         let ids = tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse::<u32>().ok());
-        let thread = |id: u32| {
+        let mut all = Self::default();
+        for id in ids {
             let read = |file: &str| fs::read_to_string(format!("/proc/{process}/task/{id}/{file}")).ok();
-            let name = if id == process { "main".to_owned() } else { role(read("comm")?.trim_end()).to_owned() };
-            Some((id, (name, read("schedstat")?.split(' ').next()?.parse().ok()?)))
-        };
-        Self { threads: ids.filter_map(thread).collect() }
+            let Some(name) = read("comm") else { continue };
+            let name = if id == process { "main" } else { role(name.trim_end()) };
+            let busy = read("schedstat").and_then(|text| text.split(' ').next()?.parse().ok());
+            let written = read("io").and_then(|text| {
+                text.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.trim().parse().ok()
+            });
+            all.threads.extend(busy.map(|busy| (id, (name.to_owned(), busy))));
+            all.written.extend(written.map(|written| (id, (name.to_owned(), written))));
+        }
+        all
+    }
+
+    /// Bytes sent to the disk since an earlier moment, by role. Threads that have ended meanwhile are not in it.
+    pub fn written_since(&self, earlier: &Self) -> BTreeMap<String, f64> {
+        let mut bytes = BTreeMap::new();
+        for (id, (role, now)) in &self.written {
+            let before = earlier.written.get(id).map_or(0, |(_, before)| *before);
+            *bytes.entry(role.clone()).or_default() += now.saturating_sub(before) as f64;
+        }
+        bytes
     }
 
     /// Seconds on a CPU since an earlier moment, by role. Threads that have ended meanwhile are not in it.
@@ -71,11 +90,13 @@ mod tests {
     fn time_is_added_up_by_role() {
         let threads = |list: &[(u32, &str, u64)]| Threads {
             threads: list.iter().map(|(id, role, ns)| (*id, ((*role).to_owned(), *ns))).collect(),
+            written: list.iter().map(|(id, role, ns)| (*id, ((*role).to_owned(), *ns / 1_000_000_000))).collect(),
         };
         let before = threads(&[(1, "main", 5_000_000_000), (2, "http", 1_000_000_000)]);
         let after = threads(&[(1, "main", 5_000_000_000), (2, "http", 2_000_000_000), (3, "http", 500_000_000)]);
         let expected = [("http".to_owned(), 1.5), ("main".to_owned(), 0.0)];
         assert_eq!(after.since(&before), expected.into());
+        assert!((after.written_since(&before)["http"] - 1.0).abs() < 1e-9);
         assert_eq!(after.counts(), [("http".to_owned(), 2), ("main".to_owned(), 1)].into());
     }
 

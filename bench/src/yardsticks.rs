@@ -146,7 +146,7 @@ pub fn noop(
 }
 
 /// Loads the constant server: closed, or at a rate.
-fn constant(plan: &stand::Plan, settings: &Settings, seconds: f64, rate: Option<f64>) -> Result<Run, Error> {
+pub(crate) fn constant(plan: &stand::Plan, settings: &Settings, seconds: f64, rate: Option<f64>) -> Result<Run, Error> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) / 2;
     let arguments = ["role-noop".to_owned(), format!("--threads={}", threads.max(1))];
     let log = plan.directory.join("noop.log");
@@ -178,6 +178,6 @@ fn constant(plan: &stand::Plan, settings: &Settings, seconds: f64, rate: Option<
 }
 
 /// Requests answered 2xx a second.
-fn answered(run: &Run) -> f64 {
+pub(crate) fn answered(run: &Run) -> f64 {
     run.requests.ok as f64 / run.seconds.max(1e-9)
 }

@@ -184,3 +184,61 @@ fn an_overload_is_refused_and_the_rest_lands() {
     assert_eq!(output.status.success(), report.passed());
     assert!(report.stand["service MAX_PENDING_JOBS"] == "200");
 }
+
+#[test]
+fn what_settles_is_counted_on_chain_and_its_cost_is_split_by_thread() {
+    let out = directory("settled");
+    let line = "settled --duration 1 --connections 16 --batch 5 --keys 3 --block-ms 100";
+    let (report, _) = report(&line.split(' ').collect::<Vec<_>>(), &out);
+    assert_accounted(&report);
+    let run = report.runs.last().unwrap();
+    assert!(run.transfers.succeeded > 0 && run.transfers.succeeded == run.transfers.offered, "{:?}", run.transfers);
+    assert!(report.stand["node"].contains("no gas limit"), "{:?}", report.stand);
+    let costs = &report.tables[1];
+    for threads in ["http", "shard", "journal", "history"] {
+        let row = costs.rows.iter().find(|row| row[0] == threads).unwrap_or_else(|| panic!("{threads}"));
+        assert_eq!(row[1], "1", "{row:?}");
+    }
+}
+
+#[test]
+fn scaling_measures_every_combination_that_can_be_and_feeds_the_model() {
+    let out = directory("scaling");
+    let line = "scaling --duration 1 --key-counts 1,2 --shards 1,2 --block-ms 100";
+    let (report, _) = report(&line.split(' ').collect::<Vec<_>>(), &out);
+    assert_accounted(&report);
+    // One key cannot have two shards; each of the others with two kinds of requests.
+    assert_eq!((report.runs.len(), report.tables[0].rows.len()), (6, 6));
+    assert!(
+        report.runs.iter().all(|run| run.transfers.succeeded > 0 && run.transfers.succeeded == run.transfers.offered)
+    );
+    let modelled = report.tables.last().unwrap();
+    assert_eq!(modelled.rows.len(), 8);
+    assert!(modelled.note.contains("Assumed"));
+    assert_eq!(report.plots.len(), 3);
+}
+
+#[test]
+fn the_table_has_each_row_by_its_own_command() {
+    let out = directory("table");
+    let markdown = out.join("table.md");
+    let line = ["table", "--quick", "--only", "idle", "--markdown", markdown.to_str().unwrap()];
+    let (whole, output) = report(&line, &out);
+    let row = Report::read(&out.join("idle")).unwrap();
+    assert_eq!(whole.checks[0].value, row.checks[0].value);
+    assert_eq!((whole.checks.len(), output.status.success()), (1, row.passed()));
+    let text = std::fs::read_to_string(markdown).unwrap();
+    assert!(text.contains("| `idle --duration 10` |") && text.contains(&row.checks[0].value), "{text}");
+    let unknown = bench(&["table", "--only", "no-such-row"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8(unknown.stderr).unwrap().contains("overload"));
+}
+
+#[test]
+fn signing_is_measured_beside_the_plain_way() {
+    let out = directory("sign");
+    let (report, output) = report(&["sign", "--duration", "0.01"], &out);
+    assert_eq!(report.tables[0].rows.len(), 4);
+    assert!(report.figure("keyshard").unwrap() > 0.0);
+    assert_eq!(output.status.success(), report.checks[0].ok);
+}

@@ -1,5 +1,5 @@
 //! A report as one page that needs nothing else: no script, no network, light or dark as the reader has it. Pure.
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use super::{
     Check, Plot, Report, Run, Table,
@@ -10,24 +10,28 @@ use crate::text::{count, number, percent, time_ms};
 /// Groups that batch sizes are shown in at most.
 const MAX_BARS: u32 = 40;
 
+/// Letters from which on a cell is broken into lines.
+const WIDE: usize = 28;
+
 const STYLE: &str = "
 :root{color-scheme:light dark;--bg:#fbfbfa;--card:#fff;--ink:#1c1e21;--soft:#626970;--rule:#e3e5e8;--accent:#0b6bcb;
 --c1:#0b6bcb;--c2:#12924f;--c3:#c2410c;--c4:#8b3fd1;--bad:#c62828;--good:#12803f;--warn:#8a5a00;--warnbg:#fff6e0;--win:#0b6bcb12}
 @media(prefers-color-scheme:dark){:root{--bg:#131517;--card:#1b1e21;--ink:#e8eaed;--soft:#9aa3ab;--rule:#2d3237;--accent:#67b0ff;
 --c1:#67b0ff;--c2:#4fcf8b;--c3:#ff9a5c;--c4:#c79bff;--bad:#ff7b72;--good:#4fcf8b;--warn:#f0c36d;--warnbg:#2b2412;--win:#67b0ff14}}
 *{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
-main{max-width:960px;margin:0 auto;padding:28px 20px 60px}h1{font-size:25px;margin:0 0 2px;text-wrap:balance}
-h2{font-size:18px;margin:34px 0 8px}p{margin:6px 0}.soft{color:var(--soft)}code{font:13px ui-monospace,monospace;word-break:break-word}
+main{max-width:960px;margin:0 auto;padding:28px 20px 60px}h1{font-size:25px;line-height:1.25;margin:0 0 6px;text-wrap:pretty}
+h2{font-size:18px;margin:34px 0 8px}p{margin:6px 0}.soft{color:var(--soft)}p.soft{font-size:13.5px}.verdict{display:inline-block;border:1px solid;border-radius:999px;padding:1px 12px;margin:0 10px 0 0;font-size:13px;font-weight:600}code{font:13px ui-monospace,monospace;word-break:break-word}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:10px;margin:20px 0}
 .tile{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:10px 14px}
 .tile b{display:block;font-size:25px;font-weight:600;font-variant-numeric:tabular-nums;line-height:1.25}
-.tile span{color:var(--soft);font-size:13px}
+.tile span{color:var(--soft);font-size:13px;line-height:1.35;display:block}.tile:first-child b{color:var(--accent)}
 .doubts{background:var(--warnbg);color:var(--warn);border-radius:8px;padding:10px 16px;margin:14px 0}.doubts ul{margin:4px 0;padding-left:18px}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:14px}
 th,td{padding:5px 10px;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}th{color:var(--soft);font-weight:500}
-th:first-child,td:first-child{text-align:left}.ok{color:var(--good)}.bad{color:var(--bad);font-weight:600}
-figure{background:var(--card);border:1px solid var(--rule);border-radius:8px;margin:12px 0;padding:12px 14px 6px}
-figcaption{font-weight:600;font-size:14px;margin-bottom:4px}svg{width:100%;height:auto;display:block}
+th:first-child,td:first-child{text-align:left;white-space:normal;min-width:130px}td.text{white-space:normal;min-width:170px}tr:last-child td{border-bottom:0}
+.card{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:4px 6px;margin:10px 0}.ok{color:var(--good)}.bad{color:var(--bad);font-weight:600}
+figure{background:var(--card);border:1px solid var(--rule);border-radius:8px;margin:12px 0;padding:12px 14px 6px;overflow-x:auto}
+figcaption{font-weight:600;font-size:14px;margin-bottom:4px}svg{width:100%;min-width:560px;height:auto;display:block}
 .key{font-weight:400;color:var(--soft);margin-left:14px;font-size:13px;white-space:nowrap}.key i{display:inline-block;width:16px;height:0;border-top:3px solid;margin-right:5px;vertical-align:middle}
 .key i.dashed{border-top-style:dashed}.grid{stroke:var(--rule)}.axis{stroke:var(--soft)}.tick,.label{fill:var(--soft);font:11px system-ui,sans-serif}
 .end{text-anchor:end}.middle{text-anchor:middle}.line{fill:none;stroke-width:1.8;stroke-linejoin:round}.line.dashed{stroke-dasharray:5 4}
@@ -44,9 +48,15 @@ pub fn page(report: &Report) -> String {
         title = escape(&report.title)
     );
     let machine = &report.machine;
+    let held = report.checks.iter().chain(report.runs.last().map(|run| &run.checks[..]).unwrap_or_default());
+    let verdict = match held.map(|check| check.ok).reduce(|all, one| all && one) {
+        None => "",
+        Some(true) => "<span class=\"verdict ok\">held</span>",
+        Some(false) => "<span class=\"verdict bad\">not held</span>",
+    };
     let _ = write!(
         page,
-        "<p class=\"soft\">{} &middot; {} cores, {} &middot; {} &middot; keyshard-bench {}</p>",
+        "<p class=\"soft\">{verdict}{} &middot; {} cores, {} &middot; {} &middot; keyshard-bench {}</p>",
         date(report.unix_s),
         machine.cores,
         escape(&machine.processor),
@@ -73,6 +83,9 @@ pub fn page(report: &Report) -> String {
         page.push_str("</ul></div>");
     }
     checks(&report.checks, &mut page);
+    if let Some(last) = report.runs.last() {
+        checks(&last.checks, &mut page);
+    }
     for plot in &report.plots {
         page.push_str(&chart(plot).draw());
     }
@@ -80,7 +93,6 @@ pub fn page(report: &Report) -> String {
         self::table(table, &mut page);
     }
     if let Some(last) = report.runs.last() {
-        checks(&last.checks, &mut page);
         let _ = write!(page, "<h2>{}</h2>", escape(&last.name));
         run(last, &mut page);
     }
@@ -94,7 +106,7 @@ pub fn page(report: &Report) -> String {
         }
     }
     page.push_str("<h2>How it was made</h2>");
-    let _ = write!(page, "<p><code>{}</code></p><div class=\"scroll\"><table>", escape(&report.command));
+    let _ = write!(page, "<p><code>{}</code></p><div class=\"scroll card\"><table>", escape(&report.command));
     for (name, value) in &report.stand {
         let _ = write!(page, "<tr><td>{}</td><td>{}</td></tr>", escape(name), escape(value));
     }
@@ -126,7 +138,7 @@ fn checks(checks: &[Check], page: &mut String) {
     if checks.is_empty() {
         return;
     }
-    page.push_str("<div class=\"scroll\"><table><tr><th>Held to</th><th>must be</th><th>was</th><th></th></tr>");
+    page.push_str("<div class=\"scroll card\"><table><tr><th>Held to</th><th>must be</th><th>was</th><th></th></tr>");
     for check in checks {
         let (class, word) = if check.ok { ("ok", "held") } else { ("bad", "not held") };
         let _ = write!(
@@ -141,7 +153,7 @@ fn checks(checks: &[Check], page: &mut String) {
 }
 
 fn table(table: &Table, page: &mut String) {
-    let _ = write!(page, "<h2>{}</h2><div class=\"scroll\"><table><tr>", escape(&table.title));
+    let _ = write!(page, "<h2>{}</h2><div class=\"scroll card\"><table><tr>", escape(&table.title));
     for column in &table.columns {
         let _ = write!(page, "<th>{}</th>", escape(column));
     }
@@ -149,7 +161,13 @@ fn table(table: &Table, page: &mut String) {
     for row in &table.rows {
         page.push_str("<tr>");
         for cell in row {
-            let _ = write!(page, "<td>{}</td>", escape(cell));
+            let class = match cell.as_str() {
+                "held" => " class=\"ok\"",
+                "NOT HELD" => " class=\"bad\"",
+                long if long.chars().count() > WIDE => " class=\"text\"",
+                _ => "",
+            };
+            let _ = write!(page, "<td{class}>{}</td>", escape(cell));
         }
         page.push_str("</tr>");
     }
@@ -178,7 +196,7 @@ fn chart(plot: &Plot) -> Chart<'_> {
 
 fn overview(report: &Report, page: &mut String) {
     page.push_str(
-        "<div class=\"scroll\"><table><tr><th>Load</th><th>offered/s</th><th>landed/s</th><th>success</th><th>P50</th>\
+        "<div class=\"scroll card\"><table><tr><th>Load</th><th>offered/s</th><th>landed/s</th><th>success</th><th>P50</th>\
          <th>P99</th><th>backlog/s</th><th>a transaction</th><th></th></tr>",
     );
     for run in &report.runs {
@@ -206,7 +224,7 @@ fn overview(report: &Report, page: &mut String) {
 
 fn run(run: &Run, page: &mut String) {
     let transfers = &run.transfers;
-    page.push_str("<div class=\"scroll\"><table><tr>");
+    page.push_str("<div class=\"scroll card\"><table><tr>");
     let cells = [
         ("offered", transfers.offered, false),
         ("accepted", transfers.accepted, false),
@@ -243,7 +261,8 @@ fn run(run: &Run, page: &mut String) {
         count(run.generator.peak_open),
         number(run.settling_s)
     );
-    for text in run.complaints.iter().chain(&run.wrong) {
+    let said: BTreeSet<&String> = run.complaints.iter().chain(&run.wrong).collect();
+    for text in said {
         let _ = write!(page, "<p><code>{}</code></p>", escape(text));
     }
     for chart in [throughput(run), backlog(run), latency_over_time(run), percentiles(run)] {

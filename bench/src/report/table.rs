@@ -92,7 +92,8 @@ pub fn run(run: &Run) -> String {
     if !cores.is_empty() {
         line("CPU cores", cores.join(", "));
     }
-    for complaint in run.complaints.iter().take(2) {
+    let said: std::collections::BTreeSet<&String> = run.complaints.iter().collect();
+    for complaint in said.into_iter().take(2) {
         line("said", complaint.chars().take(160).collect());
     }
     text
