@@ -5,11 +5,11 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use keyshard_sandbox::Sandbox;
 
 use crate::{
-    audit,
+    audit, check,
     config::{Config, Offline},
     dev,
     env::Env,
-    import, log, mock,
+    import, log, mock, provision,
     run::{Stop, run},
 };
 
@@ -45,6 +45,15 @@ enum Command {
     /// Every transaction that ever carried a transfer is asked about at FINAL. Needs the service to be stopped.
     #[command(after_long_help = AUDIT_HELP)]
     Audit(Audit),
+    /// A doctor: looks at settings, nodes, keys, balances, token and machine, and says what will go wrong and how to mend it
+    ///
+    /// Reads the same settings as serve. Changes nothing; can be run beside the service.
+    #[command(after_long_help = CHECK_HELP)]
+    Check(Check),
+    #[command(subcommand)]
+    Provision(provision::args::Provision),
+    #[command(subcommand)]
+    Keys(provision::args::Keys),
     /// The sandbox alone: a NEAR node in memory that answers JSON-RPC
     #[command(name = "sandbox")]
     SandboxNode(SandboxNode),
@@ -74,6 +83,13 @@ struct Import {
 #[derive(clap::Args)]
 struct Audit {
     /// Print the report as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+struct Check {
+    /// Print the findings as one JSON array
     #[arg(long)]
     json: bool,
 }
@@ -118,6 +134,14 @@ impl Chain {
         }
     }
 }
+
+const CHECK_HELP: &str = "\
+One line a finding: ok, warn (works, but not as well as it could, or not for long), or FAIL (will not work), each with what
+to do about it.
+
+Settings, from the environment and .env files as for serve.
+
+Exit code: 0 all ok, 1 warnings and no failure, 2 at least one failure.";
 
 const IMPORT_HELP: &str = "\
 A job is proven by a transaction of MASTER_ACCOUNT to FT_CONTRACT, successful at FINAL, with an ft_transfer to its
@@ -215,6 +239,9 @@ pub fn main() -> ExitCode {
         Some(Command::Serve) => done(serve()),
         Some(Command::SandboxNode(node)) => done(sandbox(&node)),
         Some(Command::Import(import)) => (start_import(import), ExitCode::FAILURE),
+        Some(Command::Check(args)) => done_with(async move |env| check::check(&env, args.json).await),
+        Some(Command::Provision(command)) => done_with(|env| provision::provision(env, command)),
+        Some(Command::Keys(command)) => done_with(|env| provision::keys(env, command)),
         // 1 says that there are differences.
         Some(Command::Audit(audit)) => (start_audit(&audit), ExitCode::from(AUDIT_FAILED)),
     };
@@ -241,6 +268,12 @@ fn serve_logged() -> Result<(), Failure> {
     // Its chain outlives the engine, which has ended by now.
     drop(mock);
     Ok(())
+}
+
+/// Runs a command that says by itself how it ended.
+fn done_with<F: Future<Output = ExitCode>>(command: impl FnOnce(Env) -> F) -> (Result<ExitCode, Failure>, ExitCode) {
+    let ended = || Ok(runtime()?.block_on(command(Env::with_file(&env::current_dir()?)?)));
+    (ended(), ExitCode::FAILURE)
 }
 
 fn start_import(import: Import) -> Result<ExitCode, Failure> {

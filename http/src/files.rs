@@ -21,7 +21,8 @@ pub(crate) fn client_connections(wanted: usize) -> usize {
     allowed
 }
 
-fn share(limit: usize, wanted: usize) -> usize {
+/// Connections that clients may have of a limit of open files, if so many are wanted.
+pub(crate) fn share(limit: usize, wanted: usize) -> usize {
     wanted.min((limit / 2).max(limit.saturating_sub(RESERVED)))
 }
 

@@ -21,6 +21,7 @@ pub mod validate;
 
 mod audit;
 mod body;
+mod check;
 mod data_dir;
 #[cfg(feature = "profiling")]
 mod debug;
@@ -37,12 +38,14 @@ mod key_file;
 mod key_sources;
 mod metrics;
 mod mock;
+mod near_amount;
 mod near_credentials;
 mod node_jobs;
 mod outcome;
 mod prefer;
 mod private_file;
 mod process;
+mod provision;
 mod router;
 mod send_ft;
 mod service;

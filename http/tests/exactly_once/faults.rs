@@ -50,7 +50,7 @@ async fn all_faults_at_once() {
         burst: Duration::from_millis(500),
         delay_answers: 0.05,
         delay: Duration::from_millis(1_500),
-        pretend_registered: false,
+        ..Faults::default()
     });
     let sent = stage.load(100, 5).await;
     assert_all_accepted(&sent);

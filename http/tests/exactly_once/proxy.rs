@@ -63,6 +63,8 @@ pub(crate) struct Faults {
     pub(crate) delay: Duration,
     /// The node says of every account that it is registered with the token, as if it had been until just now.
     pub(crate) pretend_registered: bool,
+    /// Faults hit `send_tx` alone.
+    pub(crate) sends_only: bool,
 }
 
 /// What was done to the requests of one JSON-RPC method.
@@ -279,6 +281,9 @@ impl Shared {
         counts.entry(method.to_owned()).or_default().requests += 1;
         if refusing.is_some_and(|until| Instant::now() < until) {
             return Plan::Throttle;
+        }
+        if faults.sends_only && method != "send_tx" {
+            return Plan::Pass;
         }
         if random.chance(faults.lose_answers) && !faults.ways.is_empty() {
             let turn = turns.entry(method.to_owned()).or_default();
