@@ -309,6 +309,9 @@ struct Table {
     /// A keyshard program to measure, instead of the one built into this
     #[arg(long, value_name = "PROGRAM")]
     binary: Option<PathBuf>,
+    /// Take the rows that --out has of an earlier run, and measure the others
+    #[arg(long, requires = "out")]
+    resume: bool,
     /// Directory of the reports [default: target/keyshard-bench/table-TIME]
     #[arg(long)]
     out: Option<PathBuf>,
@@ -453,9 +456,9 @@ fn command(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             say(&rows::list());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Table(Table { quick, only, markdown, binary, out, .. }) => {
+        Command::Table(Table { quick, only, markdown, binary, resume, out, .. }) => {
             let directory = directory(out.as_ref(), "table");
-            let options = rows::Options { quick, only, markdown, binary, directory };
+            let options = rows::Options { quick, only, markdown, binary, resume, directory };
             let held = rows::run(&options)?;
             Ok(if held { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }

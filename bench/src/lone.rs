@@ -217,6 +217,7 @@ fn report(report: &mut Report, [ours, bare]: &[Vec<Option<f64>>; 2], runs: Vec<R
         title: "Answer time of one lone transfer".into(),
         x_label: "percentile".into(),
         y_label: "ms".into(),
+        x_ticks: Vec::new(),
         lines: vec![line("service", ours), line("bare send_tx", bare)],
     });
     report.runs.extend(runs);

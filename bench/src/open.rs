@@ -28,6 +28,8 @@ const FILL_S: f64 = 180.0;
 const CALM: Duration = Duration::from_secs(20);
 /// Memory that changes by less than this share within a second stands still.
 const STILL: f64 = 0.005;
+/// Open transfers, as the service counts them.
+const OPEN: &str = "ft_service_pending_jobs";
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Has so many transfers accepted, and looks. The stand must have been planned with a node that stands still and with
@@ -70,7 +72,7 @@ pub async fn run(mut session: Session, transfers: u64) -> Result<(Report, Files)
         .filter(|(_, record)| matches!(record.answer, Answer::Status(200..=299)))
         .map(|(request, _)| script.numbers(request).count() as u64)
         .sum();
-    let open = pending(&session).await?;
+    let open = session.metric(OPEN).await?;
     growth.push((accepted as f64, filled.resident_mib));
 
     session.progress.begin("open");
@@ -79,7 +81,7 @@ pub async fn run(mut session: Session, transfers: u64) -> Result<(Report, Files)
     session.stand.restart_service(&session.plan)?;
     let recovery_s = begun.elapsed().as_secs_f64();
     let recovered = calm(&session).await?;
-    let found = pending(&session).await?;
+    let found = session.metric(OPEN).await?;
 
     let report = &mut session.report;
     // What fewer take says less: the limit shrinks with them.
@@ -124,6 +126,7 @@ pub async fn run(mut session: Session, transfers: u64) -> Result<(Report, Files)
         title: "Memory while transfers are accepted and none settles".into(),
         x_label: "open transfers".into(),
         y_label: "resident, MiB".into(),
+        x_ticks: Vec::new(),
         lines: vec![("service".into(), growth)],
     });
     if transfers < MILLION {
@@ -158,31 +161,4 @@ fn look(session: &mut Session) -> Result<(), Error> {
         return Err(TrialError::Interrupted.into());
     }
     session.stand.is_gone().map_or(Ok(()), |gone| Err(TrialError::Gone(gone).into()))
-}
-
-/// Open transfers, as the service counts them.
-async fn pending(session: &Session) -> Result<u64, Error> {
-    let url = session.stand.service.as_ref().map(|service| service.url.clone()).unwrap_or_default();
-    let page = async { reqwest::get(format!("{url}/metrics")).await?.text().await };
-    let page = page.await.map_err(|error| Error::Other(format!("GET /metrics: {error}")))?;
-    sample(&page, "ft_service_pending_jobs")
-        .ok_or_else(|| Error::Other("GET /metrics does not say how many transfers are open".into()))
-}
-
-/// The value of a sample without labels.
-fn sample(page: &str, name: &str) -> Option<u64> {
-    page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn samples_are_found_by_their_whole_name() {
-        let page = "# HELP open 7 x\nopen_jobs 3\nopen{a=\"b\"} 4\nopen 1000000\n";
-        assert_eq!(sample(page, "open"), Some(1_000_000));
-        assert_eq!(sample(page, "ope"), None);
-        assert_eq!(sample("", "open"), None);
-    }
 }

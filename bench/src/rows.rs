@@ -28,6 +28,8 @@ pub struct Options {
     pub markdown: Option<PathBuf>,
     /// A `keyshard` to measure instead of the one built in.
     pub binary: Option<PathBuf>,
+    /// Whether to take what the directory has of an earlier run, and measure the rest alone.
+    pub resume: bool,
     /// Where the reports go: each row's in a directory of its name.
     pub directory: PathBuf,
 }
@@ -315,6 +317,9 @@ pub fn run(options: &Options) -> Result<bool, Error> {
 fn measure(row: &Row, options: &Options) -> Result<Report, String> {
     let directory = options.directory.join(row.name);
     let failed = |error: std::io::Error| error.to_string();
+    if let Some(report) = Report::read(&directory).ok().filter(|_| options.resume) {
+        return Ok(report);
+    }
     fs::create_dir_all(&directory).map_err(failed)?;
     // What an earlier run left there must not pass for this one's.
     let _ = fs::remove_file(directory.join("report.json"));
@@ -502,8 +507,14 @@ mod tests {
     fn the_markdown_has_a_line_a_row() {
         let rows = [row("idle"), row("chain")];
         let verdicts = [true, false].map(|held| Verdict { measured: "1 | 2".into(), held });
-        let options =
-            Options { quick: false, only: Vec::new(), markdown: None, binary: None, directory: PathBuf::from("x") };
+        let options = Options {
+            quick: false,
+            only: Vec::new(),
+            markdown: None,
+            binary: None,
+            resume: false,
+            directory: PathBuf::from("x"),
+        };
         let text = markdown(&Report::default(), &rows, &verdicts, &options);
         let lines: Vec<_> = text.lines().filter(|line| line.starts_with("| ")).collect();
         assert_eq!(lines.len(), 3);

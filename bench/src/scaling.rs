@@ -6,7 +6,7 @@ use crate::{
     report::{Files, Plot, Report, Table},
     session::{Error, Session},
     settled::{self, CONNECTIONS, Settled},
-    text::number,
+    text::{number, time_ms},
 };
 
 /// Cores that the model is asked about.
@@ -45,7 +45,7 @@ pub async fn run(
             session.serve()?;
             session.loads.batch = batch;
             session.loads.settings.connections = if batch == 1 { CONNECTIONS.0 } else { CONNECTIONS.1 };
-            let name = format!("{keys} keys, {shards} shards, {requests}");
+            let name = format!("{}, {requests}", parts(keys, shards));
             let mut settled = settled::load(&mut session, &name, seconds).await?;
             settled.run.checks = vec![nothing_wrong(&settled.run)];
             let (rate, us) = (number(settled.run.landed_per_s), number(settled.costs.total_us()));
@@ -63,7 +63,7 @@ pub async fn run(
         report.plots.push(plot(requests, &of().collect::<Vec<_>>()));
         // The fullest combination says most about many cores.
         if let Some(last) = of().max_by_key(|point| (point.shards, point.keys)) {
-            let title = format!("What a transfer costs, {requests}, {} keys, {} shards", last.keys, last.shards);
+            let title = format!("What a transfer costs, {requests}, {}", parts(last.keys, last.shards));
             report.tables.push(last.settled.costs.table(&title));
             let reached = model::reach(&last.settled.costs, 64.0);
             report.add(&format!("64 cores, {requests}"), reached.per_s, "transfers/s by the model", None);
@@ -83,15 +83,23 @@ pub async fn run(
     session.finish()
 }
 
+fn parts(keys: usize, shards: usize) -> String {
+    format!("{}, {}", many(keys, "key"), many(shards, "shard"))
+}
+
+fn many(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 fn measured(points: &[Point]) -> Table {
     let row = |point: &Point| {
-        let Settled { run, costs } = &point.settled;
+        let Settled { run, costs, dead } = &point.settled;
         let cores = |name: &str| {
             let found = run.usage.process_cores.iter().find(|(process, _)| process == name);
             found.map_or_else(|| "-".into(), |(_, cores)| number(*cores))
         };
         vec![
-            format!("{} keys, {} shards, {}", point.keys, point.shards, point.requests),
+            format!("{}, {}", parts(point.keys, point.shards), point.requests),
             number(run.landed_per_s),
             number(costs.total_us()),
             number(costs.of("http")),
@@ -99,6 +107,8 @@ fn measured(points: &[Point]) -> Table {
             number(costs.of("journal")),
             number(costs.of("history")),
             number(run.transactions.mean_size()),
+            dead.map_or_else(|| "-".into(), crate::text::count),
+            time_ms(run.latency.percentile_ms(99.0)),
             cores("service"),
             cores("sandbox"),
             run.usage.bench_cores.map_or_else(|| "-".into(), number),
@@ -113,6 +123,8 @@ fn measured(points: &[Point]) -> Table {
         "journal",
         "history",
         "a transaction",
+        "signed anew",
+        "P99",
         "service cores",
         "node cores",
         "load cores",
@@ -135,12 +147,14 @@ fn plot(requests: &str, points: &[&Point]) -> Plot {
     let line = |shards: usize| {
         let of = points.iter().filter(|point| point.shards == shards);
         let points = of.map(|point| ((point.keys as f64).log2(), point.settled.costs.total_us()));
-        (format!("{shards} shards"), points.collect())
+        (many(shards, "shard"), points.collect())
     };
     Plot {
         title: format!("CPU of the service a transfer, {requests}"),
-        x_label: "log2 of the number of keys".into(),
+        x_label: "keys".into(),
         y_label: "us".into(),
+        // Each twice as far as from half of it.
+        x_ticks: points.iter().map(|point| ((point.keys as f64).log2(), point.keys.to_string())).collect(),
         lines: shards.into_iter().map(line).collect(),
     }
 }
@@ -190,6 +204,7 @@ fn reaches(models: &[(&str, &Costs)]) -> Plot {
         title: "Transfers a second on so many cores, by the model".into(),
         x_label: "cores".into(),
         y_label: "transfers/s".into(),
+        x_ticks: Vec::new(),
         lines: models.iter().map(line).collect(),
     }
 }

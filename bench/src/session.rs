@@ -144,6 +144,14 @@ impl Session {
         Ok(run)
     }
 
+    /// A number that the service tells at `GET /metrics`: a sample without labels.
+    pub async fn metric(&self, name: &str) -> Result<u64, Error> {
+        let url = self.stand.service.as_ref().map(|service| service.url.clone()).unwrap_or_default();
+        let page = async { reqwest::get(format!("{}/metrics", url.trim_end_matches('/'))).await?.text().await };
+        let page = page.await.map_err(|error| Error::Other(format!("GET /metrics: {}", error.without_url())))?;
+        sample(&page, name).ok_or_else(|| Error::Other(format!("GET /metrics does not tell {name}")))
+    }
+
     /// Writes the report, prints it, and says where it is.
     pub fn finish(mut self) -> Result<(Report, Files), Error> {
         let mut more = self.stand.doubts.clone();
@@ -207,4 +215,22 @@ fn describe(plan: &stand::Plan, stand: &Stand, loads: &Loads) -> BTreeMap<String
     }
     add("answered when", if loads.settings.respond_async { "safe (respond-async)" } else { "executed" }.into());
     about
+}
+
+/// The value of a sample without labels.
+fn sample(page: &str, name: &str) -> Option<u64> {
+    page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_found_by_their_whole_name() {
+        let page = "# HELP open 7 x\nopen_jobs 3\nopen{a=\"b\"} 4\nopen 1000000\n";
+        assert_eq!(sample(page, "open"), Some(1_000_000));
+        assert_eq!(sample(page, "ope"), None);
+        assert_eq!(sample("", "open"), None);
+    }
 }

@@ -28,12 +28,17 @@ const NOOP_CONNECTIONS: usize = 64;
 /// Requests a second for which a closed load has numbers ready.
 const MOST_PER_S: f64 = 120_000.0;
 
+/// Transactions that were proven dead, as Keyshard counts them.
+const DEAD: &str = "keyshard_transactions_dead_total";
+
 /// What such a load came to.
 pub struct Settled {
     /// The load.
     pub run: Run,
     /// What each transfer cost.
     pub costs: Costs,
+    /// Transactions that never came to anything, so that their transfers had to be signed anew; `None` if it is not told.
+    pub dead: Option<u64>,
 }
 
 /// Measures noop, then requests of the options' size, for so long each.
@@ -45,7 +50,7 @@ pub async fn run(mut session: Session, seconds: f64) -> Result<(Report, Files), 
     let constant = yardsticks::answered(&noop);
     session.progress.line(&format!("noop        {}/s: the same server answering a constant", number(constant)));
     session.serve()?;
-    let Settled { mut run, costs } = load(&mut session, "settled", seconds).await?;
+    let Settled { mut run, costs, dead } = load(&mut session, "settled", seconds).await?;
     let batch = session.loads.batch;
     let landed = run.landed_per_s;
     run.checks = vec![nothing_wrong(&run)];
@@ -67,6 +72,9 @@ pub async fn run(mut session: Session, seconds: f64) -> Result<(Report, Files), 
         report.checks.push(Check::at_least("settled a second", landed, target, "transfers"));
     }
     add_figures(report, &run);
+    if let Some(dead) = dead {
+        report.add("transactions signed anew", dead as f64, "of all that were sent", Some(false));
+    }
     report.tables.push(cores(&run));
     report.tables.push(costs.table("What a transfer costs the service"));
     report.runs.extend([noop, run]);
@@ -82,7 +90,8 @@ pub async fn load(session: &mut Session, name: &str, seconds: f64) -> Result<Set
     let meter = session.stand.service_process().map(Meter::start);
     let run = session.run(&trial, false).await?;
     let costs = meter.map(|meter| meter.costs(run.transfers.r#final)).unwrap_or_default();
-    Ok(Settled { run, costs })
+    let dead = session.metric(DEAD).await.ok();
+    Ok(Settled { run, costs, dead })
 }
 
 /// Who used the cores: what bounds it.

@@ -22,9 +22,8 @@ impl Threads {
             let Some(name) = read("comm") else { continue };
             let name = if id == process { "main" } else { role(name.trim_end()) };
             let busy = read("schedstat").and_then(|text| text.split(' ').next()?.parse().ok());
-            let written = read("io").and_then(|text| {
-                text.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.trim().parse().ok()
-            });
+            let written = read("io")
+                .and_then(|text| text.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.trim().parse().ok());
             all.threads.extend(busy.map(|busy| (id, (name.to_owned(), busy))));
             all.written.extend(written.map(|written| (id, (name.to_owned(), written))));
         }

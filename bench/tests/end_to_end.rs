@@ -229,6 +229,10 @@ fn the_table_has_each_row_by_its_own_command() {
     assert_eq!((whole.checks.len(), output.status.success()), (1, row.passed()));
     let text = std::fs::read_to_string(markdown).unwrap();
     assert!(text.contains("| `idle --duration 10` |") && text.contains(&row.checks[0].value), "{text}");
+    // What is there is not measured again.
+    let (again, _) = report(&[&line[..], &["--resume"]].concat(), &out);
+    assert_eq!(Report::read(&out.join("idle")).unwrap().unix_s, row.unix_s);
+    assert_eq!(again.checks, whole.checks);
     let unknown = bench(&["table", "--only", "no-such-row"]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(String::from_utf8(unknown.stderr).unwrap().contains("overload"));

@@ -92,14 +92,17 @@ pub fn page(report: &Report) -> String {
     for table in &report.tables {
         self::table(table, &mut page);
     }
-    if let Some(last) = report.runs.last() {
+    // Where plots of its own say what it is about, no load stands out.
+    let shown = report.runs.last().filter(|_| report.plots.is_empty());
+    if let Some(last) = shown {
         let _ = write!(page, "<h2>{}</h2>", escape(&last.name));
         run(last, &mut page);
     }
-    if report.runs.len() > 1 {
+    let others = &report.runs[..report.runs.len() - usize::from(shown.is_some())];
+    if !others.is_empty() {
         page.push_str("<h2>All loads, in order</h2>");
         overview(report, &mut page);
-        for other in &report.runs[..report.runs.len() - 1] {
+        for other in others {
             let _ = write!(page, "<details><summary>{}</summary>", escape(&other.name));
             run(other, &mut page);
             page.push_str("</details>");
@@ -186,7 +189,8 @@ fn chart(plot: &Plot) -> Chart<'_> {
             .map(|(at, (name, points))| Line { name, colour: at % 4 + 1, points: points.clone(), dashed: false })
             .collect(),
         x_label: &plot.x_label,
-        x_ticks: None,
+        x_ticks: (!plot.x_ticks.is_empty())
+            .then(|| plot.x_ticks.iter().map(|(at, label)| Tick { at: *at, label: label.clone() }).collect()),
         y_label: &plot.y_label,
         y_text: number,
         window: None,

@@ -92,6 +92,9 @@ pub struct Plot {
     pub x_label: String,
     /// What is upwards.
     pub y_label: String,
+    /// Labels along the x axis, and where; none: round numbers.
+    #[serde(default)]
+    pub x_ticks: Vec<(f64, String)>,
     /// Each line's name and points, the points from left to right.
     pub lines: Vec<(String, Vec<(f64, f64)>)>,
 }
