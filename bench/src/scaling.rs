@@ -1,4 +1,6 @@
 //! What a transfer costs with more keys and more shards, and where more cores would end.
+use std::collections::BTreeSet;
+
 use crate::{
     costs::Costs,
     model,
@@ -141,9 +143,8 @@ fn measured(points: &[Point]) -> Table {
 }
 
 fn plot(requests: &str, points: &[&Point]) -> Plot {
-    let mut shards: Vec<usize> = points.iter().map(|point| point.shards).collect();
-    shards.sort_unstable();
-    shards.dedup();
+    let shards: BTreeSet<usize> = points.iter().map(|point| point.shards).collect();
+    let keys: BTreeSet<usize> = points.iter().map(|point| point.keys).collect();
     let line = |shards: usize| {
         let of = points.iter().filter(|point| point.shards == shards);
         let points = of.map(|point| ((point.keys as f64).log2(), point.settled.costs.total_us()));
@@ -154,7 +155,7 @@ fn plot(requests: &str, points: &[&Point]) -> Plot {
         x_label: "keys".into(),
         y_label: "us".into(),
         // Each twice as far as from half of it.
-        x_ticks: points.iter().map(|point| ((point.keys as f64).log2(), point.keys.to_string())).collect(),
+        x_ticks: keys.into_iter().map(|keys| ((keys as f64).log2(), keys.to_string())).collect(),
         lines: shards.into_iter().map(line).collect(),
     }
 }

@@ -227,7 +227,7 @@ fn the_table_has_each_row_by_its_own_command() {
     let row = Report::read(&out.join("idle")).unwrap();
     assert_eq!(whole.checks[0].value, row.checks[0].value);
     assert_eq!((whole.checks.len(), output.status.success()), (1, row.passed()));
-    let text = std::fs::read_to_string(markdown).unwrap();
+    let text = std::fs::read_to_string(&markdown).unwrap();
     assert!(text.contains("| `idle --duration 10` |") && text.contains(&row.checks[0].value), "{text}");
     // What is there is not measured again.
     let (again, _) = report(&[&line[..], &["--resume"]].concat(), &out);
