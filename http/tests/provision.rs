@@ -270,7 +270,7 @@ async fn accounts_are_made_once_although_answers_get_lost() {
         assert_eq!(key["result"]["permission"], "FullAccess", "{key}");
     }
     let spent = before - place.account("test.near").await.unwrap();
-    assert!(spent >= 30 * NEAR && spent < 31 * NEAR, "{spent}");
+    assert!((30 * NEAR..31 * NEAR).contains(&spent), "{spent}");
     assert!(place.runs(line).contains("nothing is missing"));
 
     // The file of accounts is also the list of those to register.
@@ -290,7 +290,7 @@ async fn accounts_are_made_once_although_answers_get_lost() {
 async fn a_token_is_deployed_initialised_and_paid_out() {
     let mut place = Place::new("provision-token", 1);
     place.set("FT_CONTRACT", "coin.test.near");
-    fs::write(place.directory.join("coin.wasm"), [b"\0asm\x01\0\0\0".as_slice(), &[7; 50_000]].concat()).unwrap();
+    fs::write(place.directory.join("coin.wasm"), [b"\0asm\x01\0\0\0".as_slice(), &vec![7; 50_000]].concat()).unwrap();
     fs::write(place.directory.join("text"), "no wasm").unwrap();
     let (code, output) = place.run("provision token --yes");
     assert!(code == Some(1) && output.contains("give one with --wasm"), "{output}");
