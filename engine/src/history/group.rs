@@ -3,7 +3,8 @@
 //! Shared is the moment, and the last transaction that carried them, if any did. Borsh of the fields in the order in which
 //! they stand here; each transfer is preceded by its length, so that one is found without reading the others.
 use borsh::{BorshDeserialize, BorshSerialize};
-use keyshard_shard::{BatchId, Carried, CryptoHash, Instant, Transfer};
+use keyshard_shard::{BatchId, Carried, CryptoHash, IdempotencyKey, Instant, Transfer, TransferId};
+use near_primitives::types::AccountId;
 
 use super::{Settled, sealed};
 
@@ -22,10 +23,14 @@ struct Shared {
     carried: Option<(CryptoHash, BatchId)>,
 }
 
-/// One of a group.
+/// One of a group. By what comes first it is found without reading the rest.
 #[derive(BorshDeserialize)]
 struct Member {
-    transfer: Transfer,
+    id: TransferId,
+    key: Option<IdempotencyKey>,
+    receiver: AccountId,
+    amount: u128,
+    memo: Option<Box<str>>,
     accepted_at: Instant,
     /// Why it failed; `None` if it is paid.
     failed: Option<Box<str>>,
@@ -67,7 +72,9 @@ pub(super) fn encode(members: &[&Settled]) -> Vec<u8> {
         bytes.extend_from_slice(&[0; 4]);
         let failed = member.outcome.as_ref().err();
         let position = member.carried.map_or(0, |carried| carried.position);
-        (&member.transfer, member.accepted_at, failed, position, &member.tried).serialize(&mut bytes).expect(written);
+        let Transfer { id, receiver, amount, memo, key } = &member.transfer;
+        let fields = (id, key, receiver, amount, memo, member.accepted_at, failed, position, &member.tried);
+        fields.serialize(&mut bytes).expect(written);
         let length = (bytes.len() - start - 4) as u32;
         bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
     }
@@ -108,6 +115,18 @@ impl<'a> Group<'a> {
         Ok(None)
     }
 
+    /// The last one with this name.
+    pub(super) fn named(&self, name: &str) -> Result<Option<Settled>, String> {
+        let mut found = None;
+        for member in self.members() {
+            let member = member?;
+            if is_named(member, name) {
+                found = Some(self.decode(member)?);
+            }
+        }
+        Ok(found)
+    }
+
     /// All, in their order.
     pub(super) fn all(&self) -> Result<Vec<Settled>, String> {
         self.members().map(|member| self.decode(member?)).collect()
@@ -136,12 +155,12 @@ impl<'a> Group<'a> {
     fn decode(&self, member: &[u8]) -> Result<Settled, String> {
         let member: Member =
             borsh::from_slice(member).map_err(|error| format!("a transfer that cannot be read: {error}"))?;
-        let position = member.position;
+        let Member { id, key, receiver, amount, memo, position, .. } = member;
         if self.shared.carried.is_none() && position > 0 {
             return Err("a transfer with a position in no transaction".to_owned());
         }
         Ok(Settled {
-            transfer: member.transfer,
+            transfer: Transfer { id, receiver, amount, memo, key },
             accepted_at: member.accepted_at,
             settled_at: self.shared.settled_at,
             outcome: member.failed.map_or(Ok(()), Err),
@@ -154,4 +173,13 @@ impl<'a> Group<'a> {
 fn id(member: &[u8]) -> Result<u128, String> {
     let bytes = member.first_chunk::<ID_BYTES>().ok_or("a transfer without an id")?;
     Ok(u128::from_le_bytes(*bytes))
+}
+
+fn is_named(member: &[u8], name: &str) -> bool {
+    // After the id: whether there is a key, the length of its name, its name.
+    let key = member.get(ID_BYTES..).and_then(|rest| rest.strip_prefix(&[1]));
+    let named = key.and_then(|key| key.split_first_chunk());
+    named.is_some_and(|(length, rest)| {
+        u32::from_le_bytes(*length) as usize == name.len() && rest.starts_with(name.as_bytes())
+    })
 }

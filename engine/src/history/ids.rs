@@ -5,7 +5,10 @@
 //! together. Ids of another making are found all the same, from a row for each.
 use redb::{ReadableTable, Table, TableDefinition};
 
-use super::{error::StoreError, rows};
+use super::{
+    error::StoreError,
+    rows::{self, Row},
+};
 
 /// By the time of the ids, and the highest place in the row: the row goes with the group that lies there.
 pub(super) const IDS: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("ids");
@@ -36,15 +39,15 @@ pub(super) fn of_time(
     time: u64,
 ) -> Result<Vec<Vec<Entry>>, StoreError> {
     let rows = table.range((time, 0)..=(time, u64::MAX))?;
-    rows.map(|row| Ok(rows::decode(row?.1.value())?.collect())).collect()
+    rows.map(|row| Ok(Row::open(row?.1.value())?.entries().collect())).collect()
 }
 
 /// Places of the groups that this id may be in.
 pub(super) fn places(table: &impl ReadableTable<(u64, u64), &'static [u8]>, id: u128) -> Result<Vec<u64>, StoreError> {
     let mut places = Vec::new();
     for row in table.range((time(id), 0)..=(time(id), u64::MAX))? {
-        let row = row?;
-        places.extend(rows::decode(row.1.value())?.filter(|entry: &Entry| entry[0] == rest(id)).map(|entry| entry[1]));
+        let (_, bytes) = row?;
+        places.extend(Row::<2>::open(bytes.value())?.beginning_with(&[rest(id)]).map(|[_, place]| place));
     }
     Ok(places)
 }

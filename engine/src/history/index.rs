@@ -10,7 +10,10 @@ use keyshard_shard::CryptoHash;
 use parking_lot::RwLock;
 use redb::{ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
 
-use super::{error::StoreError, rows};
+use super::{
+    error::StoreError,
+    rows::{self, Row},
+};
 
 /// As they came, by turn at that time and number.
 const RECENT: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("recent");
@@ -83,12 +86,13 @@ pub(super) fn create(write: &WriteTransaction) -> Result<(), StoreError> {
 pub(super) fn sorted(read: &ReadTransaction, half: Half, places: &mut Vec<u64>) -> Result<(), StoreError> {
     let sorted = read.open_table(SORTED)?;
     let [a, b] = half;
-    let (first, last) = ((a, b, 0), (a, b, u64::MAX));
-    // The row that begins before it may have it at its end.
-    let before = sorted.range(..first)?.next_back();
-    for row in before.into_iter().chain(sorted.range(first..=last)?) {
-        let (_, bytes) = row?;
-        places.extend(rows::decode(bytes.value())?.filter(|entry: &Entry| entry[..2] == half).map(|entry| entry[2]));
+    // Backwards, as far as to the row that begins before it: that may have it at its end.
+    for row in sorted.range(..=(a, b, u64::MAX))?.rev() {
+        let (first, bytes) = row?;
+        places.extend(Row::<3>::open(bytes.value())?.beginning_with(&half).map(|[_, _, place]| place));
+        if first.value() < (a, b, 0) {
+            break;
+        }
     }
     Ok(())
 }
@@ -103,7 +107,7 @@ impl Index {
             let (key, bytes) = found?;
             let (then, number) = key.value();
             row = row.max(number + 1);
-            for entry in rows::decode(bytes.value())? {
+            for entry in Row::open(bytes.value())?.entries() {
                 let slice = slice(&entry);
                 // When that slice's turn came next, it went into the sorted rows.
                 let merged = then + slice.wrapping_sub(then) % SLICES;
@@ -160,7 +164,7 @@ impl Index {
         let range = (first, 0, 0)..=(last, u64::MAX, u64::MAX);
         let mut entries: Vec<Entry> = Vec::new();
         for row in sorted.range(range.clone())? {
-            entries.extend(rows::decode(row?.1.value())?);
+            entries.extend(Row::<3>::open(row?.1.value())?.entries());
         }
         entries.extend(recent.iter());
         // What is pruned needs no entry.

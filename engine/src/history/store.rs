@@ -162,7 +162,6 @@ impl History {
         if !self.keyed.load(Ordering::Acquire) {
             return Ok(None);
         }
-        let is_it = |settled: &Settled| settled.transfer.key.as_ref().is_some_and(|key| *key.name == *name);
         self.guarded("read", || {
             let (read, places) = self.look(index::of_name(name))?;
             if places.is_empty() {
@@ -172,7 +171,7 @@ impl History {
             // One that was forgotten and used again is the later transfer's.
             for place in places.into_iter().rev() {
                 if let Some(bytes) = group(&groups, &numbers, place)? {
-                    let found = Group::open(bytes.value())?.all()?.into_iter().rev().find(is_it);
+                    let found = Group::open(bytes.value())?.named(name)?;
                     let lost = || StoreError::Damaged(format!("the transfer named {name:?} is not where it was"));
                     return found.ok_or_else(lost).map(Some);
                 }

@@ -279,7 +279,7 @@ fn the_bytes_of_version_2() {
         let bytes = group::encode(&group.iter().collect::<Vec<_>>());
         CryptoHash::hash_bytes(&bytes).to_string()[..8].to_owned()
     });
-    assert_eq!(digests, ["kv7j5Azi", "EEzf1gEM", "Fymrpx8T", "9tYHen75"]);
+    assert_eq!(digests, ["DhJvA352", "AKssAdQD", "GveFTF1q", "38mp2R2r"]);
 }
 
 proptest! {
