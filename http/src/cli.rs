@@ -1,5 +1,5 @@
 //! The `keyshard` command line.
-use std::{env, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{env, io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use keyshard_sandbox::Sandbox;
@@ -346,9 +346,9 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-#[expect(clippy::print_stdout, reason = "this is what the command prints")]
-fn say(text: &str) {
-    println!("{text}");
+/// What a command prints. Whoever reads it may have seen enough and be gone (`| head`): that is no failure of the command.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 #[expect(clippy::print_stderr, reason = "this is where a command says why it failed")]

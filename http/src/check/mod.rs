@@ -12,6 +12,7 @@ use near_crypto::PublicKey;
 use serde::Serialize;
 
 use crate::{
+    cli::say,
     config::{Config, Offline},
     env::Env,
     mock,
@@ -193,11 +194,6 @@ fn settings(env: &Env, report: &mut Report) -> Option<Wanted> {
         segment_bytes: engine.segment_bytes,
         listen: Some((http.host, http.port, http.max_connections)),
     })
-}
-
-#[expect(clippy::print_stdout, reason = "this is what the command prints")]
-fn say(text: &str) {
-    println!("{text}");
 }
 
 #[cfg(test)]

@@ -13,13 +13,13 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{
     Context, Stop,
     args::{ProvisionAccounts, account},
-    consent::{Summary, say},
+    consent::Summary,
     cost::Cost,
     progress::Progress,
     sender::{Ended, send},
     signers::Signer,
 };
-use crate::{env::Env, keys::parse_one, private_file, private_file::PrivateFile, secret::Secret};
+use crate::{cli::say, env::Env, keys::parse_one, private_file, private_file::PrivateFile, secret::Secret};
 
 /// Questions to the node under way at once: public nodes refuse much more.
 pub(super) const CONCURRENCY: usize = 16;

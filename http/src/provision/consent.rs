@@ -4,7 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use keyshard_engine::rpc::Account;
 
 use super::{Stop, cost::Cost, node::Node};
-use crate::near_amount::near;
+use crate::{cli::say, near_amount::near};
 
 /// How much is asked.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
@@ -65,9 +65,4 @@ fn question(text: &str) -> bool {
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer).is_ok();
     read && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
-}
-
-#[expect(clippy::print_stdout, reason = "this is what the command prints")]
-pub(crate) fn say(text: &str) {
-    println!("{text}");
 }

@@ -7,7 +7,7 @@ use near_primitives::{
 use super::{
     Context, Stop,
     args::ProvisionKeys,
-    consent::{Summary, say},
+    consent::Summary,
     cost::Cost,
     file_of,
     node::full_access,
@@ -15,7 +15,7 @@ use super::{
     progress::Progress,
     sender::{Ended, send},
 };
-use crate::{env::Env, key_file, key_file::KeyFile, key_sources, secret::Secret};
+use crate::{cli::say, env::Env, key_file, key_file::KeyFile, key_sources, secret::Secret};
 
 /// How often the chain is looked at again after a transaction that did not land, before this is given up.
 const ROUNDS: usize = 5;

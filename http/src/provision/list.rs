@@ -5,10 +5,9 @@ use serde::Serialize;
 use super::{
     Context, Stop,
     args::ListKeys,
-    consent::say,
     in_flight::{Look, look},
 };
-use crate::{env::Env, key_sources};
+use crate::{cli::say, env::Env, key_sources};
 
 /// One key.
 #[derive(Debug, Serialize, PartialEq, Eq)]

@@ -23,7 +23,7 @@ impl Progress {
 
     /// Leaves a line above.
     pub(crate) fn say(&self, text: &str) {
-        self.0.suspend(|| super::consent::say(text));
+        self.0.suspend(|| crate::cli::say(text));
     }
 }
 

@@ -5,7 +5,7 @@ use near_primitives::action::{Action, DeleteKeyAction};
 use super::{
     Context, Stop,
     args::RetireKey,
-    consent::{Summary, say},
+    consent::Summary,
     cost::Cost,
     in_flight::{Look, look},
     node::full_access,
@@ -13,7 +13,7 @@ use super::{
     sender::{Ended, send},
     signers,
 };
-use crate::{env::Env, key_file::KeyFile, key_sources};
+use crate::{cli::say, env::Env, key_file::KeyFile, key_sources};
 
 /// Most hashes that a refusal names.
 const SHOWN: usize = 10;

@@ -12,12 +12,12 @@ use super::{
     Context, Stop,
     accounts::each,
     args::{ACCOUNTS_MAX, ProvisionStorage, account},
-    consent::{Summary, say},
+    consent::Summary,
     cost::Cost,
     progress::Progress,
     sender::{Ended, send},
 };
-use crate::env::Env;
+use crate::{cli::say, env::Env};
 
 /// Gas first attached to a registration: the standard contract burns 0.6 Tgas, and 100 of these fit into a transaction of
 /// every protocol version.

@@ -13,13 +13,13 @@ use serde_json::Value;
 use super::{
     Context, Stop,
     args::ProvisionToken,
-    consent::{Summary, say},
+    consent::Summary,
     cost::Cost,
     node::full_access,
     sender::{Ended, send},
     signers::{self, Signer},
 };
-use crate::{env::Env, near_amount::near};
+use crate::{cli::say, env::Env, near_amount::near};
 
 /// Gas for initialising, and for minting: below what every protocol version allows a transaction.
 const GAS: u64 = 100_000_000_000_000;
