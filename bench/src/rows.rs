@@ -295,10 +295,10 @@ pub fn run(options: &Options) -> Result<bool, Error> {
         ..Report::default()
     };
     report.stand.insert("service".into(), service(options));
-    report.tables.push(shown(&rows, &verdicts, options));
+    report.tables.push(commands(&rows, options));
     for (row, verdict) in rows.iter().zip(&verdicts) {
         report.checks.push(Check {
-            name: row.name.into(),
+            name: format!("{}: {}", row.name, row.what),
             limit: row.target.into(),
             value: verdict.measured.clone(),
             ok: verdict.held,
@@ -364,14 +364,14 @@ fn word(row: &Row, verdict: &Verdict) -> &'static str {
     }
 }
 
-fn shown(rows: &[&Row], verdicts: &[Verdict], options: &Options) -> Table {
-    let row = |(row, verdict): (&&Row, &Verdict)| {
-        vec![row.what.to_owned(), row.target.to_owned(), verdict.measured.clone(), word(row, verdict).to_owned()]
-    };
+/// What measured each row; what came of it are the report's checks.
+fn commands(rows: &[&Row], options: &Options) -> Table {
+    let row =
+        |row: &&Row| vec![row.name.to_owned(), format!("keyshard-bench {}", arguments(row, options.quick).join(" "))];
     Table {
-        title: "What was promised, and what was measured".into(),
-        columns: ["what", "target", "measured", "verdict"].map(str::to_owned).to_vec(),
-        rows: rows.iter().zip(verdicts).map(row).collect(),
+        title: "Commands".into(),
+        columns: ["row", "command"].map(str::to_owned).to_vec(),
+        rows: rows.iter().map(row).collect(),
         note: format!("Each row's own report is in {}, in the directory of its name.", options.directory.display()),
     }
 }

@@ -28,7 +28,7 @@ h2{font-size:18px;margin:34px 0 8px}p{margin:6px 0}.soft{color:var(--soft)}p.sof
 .doubts{background:var(--warnbg);color:var(--warn);border-radius:8px;padding:10px 16px;margin:14px 0}.doubts ul{margin:4px 0;padding-left:18px}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:14px}
 th,td{padding:5px 10px;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}th{color:var(--soft);font-weight:500}
-th:first-child,td:first-child{text-align:left;white-space:normal;min-width:130px}td.text{white-space:normal;min-width:170px}tr:last-child td{border-bottom:0}
+th:first-child,td:first-child{text-align:left;white-space:normal;min-width:130px}td.text,.checks td{white-space:normal}td.text{min-width:170px}.checks td:last-child{white-space:nowrap}tr:last-child td{border-bottom:0}
 .card{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:4px 6px;margin:10px 0}.ok{color:var(--good)}.bad{color:var(--bad);font-weight:600}
 figure{background:var(--card);border:1px solid var(--rule);border-radius:8px;margin:12px 0;padding:12px 14px 6px;overflow-x:auto}
 figcaption{font-weight:600;font-size:14px;margin-bottom:4px}svg{width:100%;min-width:560px;height:auto;display:block}
@@ -82,10 +82,9 @@ pub fn page(report: &Report) -> String {
         }
         page.push_str("</ul></div>");
     }
-    checks(&report.checks, &mut page);
-    if let Some(last) = report.runs.last() {
-        checks(&last.checks, &mut page);
-    }
+    let mut held_to = report.checks.clone();
+    held_to.extend(report.runs.last().map(|run| run.checks.clone()).unwrap_or_default());
+    checks(&held_to, &mut page);
     for plot in &report.plots {
         page.push_str(&chart(plot).draw());
     }
@@ -141,7 +140,7 @@ fn checks(checks: &[Check], page: &mut String) {
     if checks.is_empty() {
         return;
     }
-    page.push_str("<div class=\"scroll card\"><table><tr><th>Held to</th><th>must be</th><th>was</th><th></th></tr>");
+    page.push_str("<div class=\"scroll card\"><table class=\"checks\"><tr><th>Held to</th><th>must be</th><th>was</th><th></th></tr>");
     for check in checks {
         let (class, word) = if check.ok { ("ok", "held") } else { ("bad", "not held") };
         let _ = write!(
