@@ -8,6 +8,7 @@ use keyshard_shard::{
     AccessKey, ChainLimits, CryptoHash, EndpointIndex, Head, Recovered, Recovery, Signer, StoragePolicy, Trust,
 };
 use near_crypto::SecretKey;
+use zeroize::Zeroize as _;
 
 use crate::{
     clock::Clock,
@@ -284,14 +285,18 @@ pub(crate) fn trust(config: &Config) -> Result<Trust, StartError> {
 
 /// Keeps the configured keys that may sign everything, with their nonces.
 fn match_keys(
-    configured: Vec<SecretKey>,
+    mut configured: Vec<SecretKey>,
     on_chain: &[AccessKeyInfo],
     account: &str,
     chain_id: &str,
 ) -> Result<Vec<AccessKey>, StartError> {
     let (mut keys, mut left_out, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
-    for secret in configured {
-        let signer = Signer::new(secret);
+    for secret in &mut configured {
+        let signer = Signer::new(secret.clone());
+        if let SecretKey::ED25519(pair) = secret {
+            // The signer has it, and wipes it in the end.
+            pair.0.zeroize();
+        }
         let name = signer.public_key().clone();
         if !seen.insert(name.clone()) {
             continue;

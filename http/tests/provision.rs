@@ -394,3 +394,22 @@ async fn keys_that_are_needed_are_not_retired() {
     let (code, output) = place.run(&format!("keys retire {master} --yes"));
     assert!(code == Some(1) && output.contains("is the last full-access key of test.near"), "{output}");
 }
+
+#[test]
+fn help_names_flags_and_exit_codes() {
+    let directory = directory("provision-help");
+    for (arguments, says) in [
+        (&["provision", "--help"][..], &["keys", "accounts", "storage", "token"][..]),
+        (&["provision", "keys", "--help"], &["--count", "--dry-run", "--yes", "3 nobody agreed"]),
+        (&["provision", "accounts", "--help"], &["--prefix", "benchmark-user", "--balance"]),
+        (&["provision", "storage", "--help"], &["--accounts <FILE|->"]),
+        (&["provision", "token", "--help"], &["--wasm", "--init-args", "$SUPPLY", "The sandbox runs no wasm"]),
+        (&["keys", "list", "--help"], &["--json", "Exit code"]),
+        (&["keys", "retire", "--help"], &["never one with transactions in flight", "--without-data-dir"]),
+        (&["check", "--help"], &["2 at least one failure"]),
+    ] {
+        let (code, output) = Program::start(&directory, arguments, &[]).end_with_output();
+        assert_eq!(code, Some(0), "{output}");
+        assert!(says.iter().all(|text| output.contains(text)), "{arguments:?}\n{output}");
+    }
+}
