@@ -12,6 +12,7 @@ use redb::{ReadTransaction, ReadableTable as _, TableDefinition, WriteTransactio
 
 use super::{
     error::StoreError,
+    filter::Filter,
     rows::{self, Row},
 };
 
@@ -40,8 +41,38 @@ pub(super) type Half = [u64; 2];
 
 /// The part in memory. Read by many, written by whoever holds the [`Progress`].
 pub(super) struct Index {
-    /// What is not in the sorted rows yet, by slice.
-    recent: Box<[RwLock<BTreeSet<Entry>>]>,
+    /// By the first byte of the hash.
+    slices: Box<[RwLock<Slice>]>,
+}
+
+#[derive(Default)]
+struct Slice {
+    /// What is not in the sorted rows yet.
+    recent: BTreeSet<Entry>,
+    /// Of the sorted rows. Not there before the slice's first merge in this life, so that a start need not read all.
+    filter: Option<Filter>,
+}
+
+/// What is known of a hash without a look at the disk.
+pub(super) struct Known {
+    /// Places that are not in order on the disk.
+    pub(super) places: Vec<u64>,
+    /// Whether there may be others that are, see [`sorted`].
+    pub(super) and_sorted: bool,
+}
+
+/// What became of an addition: to be told to [`Index::committed`].
+pub(super) struct Added {
+    progress: Progress,
+    /// Of the slices that had their turn; `None` of one that is as it was.
+    filters: Vec<Option<Filter>>,
+}
+
+impl Added {
+    /// The number of slices merged so far, to be stored with what was added.
+    pub(super) fn turn(&self) -> u64 {
+        self.progress.turn
+    }
 }
 
 /// How far merging has come.
@@ -98,9 +129,11 @@ pub(super) fn sorted(read: &ReadTransaction, half: Half, places: &mut Vec<u64>) 
 }
 
 impl Index {
-    /// Reads what is not in order on the disk. `turn` is what [`Progress::turn`] said at the last commit.
+    /// Reads what is not in order on the disk. `turn` is what [`Added::turn`] said at the last commit.
     pub(super) fn load(read: &ReadTransaction, turn: u64) -> Result<(Self, Progress), StoreError> {
-        let mut recent: Vec<BTreeSet<Entry>> = (0..SLICES).map(|_| BTreeSet::new()).collect();
+        // Nothing was ever merged: that is known of the sorted rows.
+        let filter = || (turn == 0).then(|| Filter::of(&[]));
+        let mut slices: Vec<Slice> = (0..SLICES).map(|_| Slice { filter: filter(), ..Slice::default() }).collect();
         let mut row = 0;
         read.open_table(SORTED)?;
         for found in read.open_table(RECENT)?.range::<(u64, u64)>(..)? {
@@ -112,12 +145,12 @@ impl Index {
                 // When that slice's turn came next, it went into the sorted rows.
                 let merged = then + slice.wrapping_sub(then) % SLICES;
                 if merged >= turn {
-                    recent[slice as usize].insert(entry);
+                    slices[slice as usize].recent.insert(entry);
                 }
             }
         }
-        let progress = Progress { turn, row, recent: recent.iter().map(BTreeSet::len).sum() };
-        Ok((Self { recent: recent.into_iter().map(RwLock::new).collect() }, progress))
+        let progress = Progress { turn, row, recent: slices.iter().map(|slice| slice.recent.len()).sum() };
+        Ok((Self { slices: slices.into_iter().map(RwLock::new).collect() }, progress))
     }
 
     /// Adds these in a transaction, and merges what has become too much. Once it is committed, [`Self::committed`] is to be
@@ -128,14 +161,16 @@ impl Index {
         before: &Progress,
         new: &[Entry],
         horizon: u64,
-    ) -> Result<Progress, StoreError> {
-        let mut progress = before.clone();
+    ) -> Result<Added, StoreError> {
+        let (mut progress, mut filters) = (before.clone(), Vec::new());
         if new.is_empty() {
-            return Ok(progress);
+            return Ok(Added { progress, filters });
         }
         while progress.recent + new.len() > RECENT_MAX && progress.turn < before.turn + SLICES {
-            progress.recent -= self.merge(write, progress.turn % SLICES, horizon)?;
+            let (merged, filter) = self.merge(write, progress.turn % SLICES, horizon)?;
+            progress.recent -= merged;
             progress.turn += 1;
+            filters.push(filter);
         }
         let mut recent = write.open_table(RECENT)?;
         for row in new.chunks(RECENT_ROW) {
@@ -149,14 +184,14 @@ impl Index {
             recent.retain_in(..(merged, 0), |_, _| false)?;
         }
         progress.recent += new.len();
-        Ok(progress)
+        Ok(Added { progress, filters })
     }
 
-    /// Moves a slice's entries into the sorted rows. Returns how many that were.
-    fn merge(&self, write: &WriteTransaction, slice: u64, horizon: u64) -> Result<usize, StoreError> {
-        let recent = self.recent[slice as usize].read();
+    /// Moves a slice's entries into the sorted rows. Returns how many that were, and what filters these rows.
+    fn merge(&self, write: &WriteTransaction, slice: u64, horizon: u64) -> Result<(usize, Option<Filter>), StoreError> {
+        let recent = &self.slices[slice as usize].read().recent;
         if recent.is_empty() {
-            return Ok(0);
+            return Ok((0, None));
         }
         let mut sorted = write.open_table(SORTED)?;
         let shift = u64::BITS - SLICES.ilog2();
@@ -177,38 +212,37 @@ impl Index {
             let [a, b, place] = row[0];
             sorted.insert((a, b, place), rows::encode(row).as_slice())?;
         }
-        Ok(recent.len())
+        Ok((recent.len(), Some(Filter::of(&entries))))
     }
 
-    /// What [`Self::add`] did is on the disk: `before` and `after` are the progress that it was given and that it returned.
-    pub(super) fn committed(&self, before: &Progress, after: &mut Progress, new: &[Entry]) {
-        for turn in before.turn..after.turn {
-            *self.recent[(turn % SLICES) as usize].write() = BTreeSet::new();
+    /// What [`Self::add`] did is on the disk. `progress` is what it was given, and becomes what it came to.
+    pub(super) fn committed(&self, progress: &mut Progress, added: Added, new: &[Entry]) {
+        for (turn, filter) in (progress.turn..).zip(added.filters) {
+            let mut slice = self.slices[(turn % SLICES) as usize].write();
+            slice.recent = BTreeSet::new();
+            slice.filter = filter.or(slice.filter.take());
         }
+        *progress = added.progress;
         let mut sorted = new.to_vec();
         sorted.sort_unstable();
         for entries in sorted.chunk_by(|a, b| slice(a) == slice(b)) {
-            let mut recent = self.recent[slice(&entries[0]) as usize].write();
+            let recent = &mut self.slices[slice(&entries[0]) as usize].write().recent;
             let known = recent.len();
             recent.extend(entries);
             // Some may have been there already.
-            after.recent -= known + entries.len() - recent.len();
+            progress.recent -= known + entries.len() - recent.len();
         }
     }
 
-    /// The places that are not in order on the disk. To be asked before a transaction is begun that looks for
-    /// [`sorted`] ones: what leaves here is there by then.
-    pub(super) fn recent(&self, half: Half) -> Vec<u64> {
+    /// What is known of a hash. To be asked before a transaction is begun that looks for [`sorted`] places: what is not
+    /// known here any more is there by then.
+    pub(super) fn look(&self, half: Half) -> Known {
         let [a, b] = half;
         let (first, last) = ([a, b, 0], [a, b, u64::MAX]);
-        let recent = self.recent[slice(&first) as usize].read();
-        recent.range(first..=last).map(|entry| entry[2]).collect()
-    }
-}
-
-impl Progress {
-    /// To be stored with what was added.
-    pub(super) fn turn(&self) -> u64 {
-        self.turn
+        let slice = self.slices[slice(&first) as usize].read();
+        Known {
+            places: slice.recent.range(first..=last).map(|entry| entry[2]).collect(),
+            and_sorted: slice.filter.as_ref().is_none_or(|filter| filter.may_have(half)),
+        }
     }
 }

@@ -39,6 +39,7 @@
 //! that index entries may outlive what they lead to: an entry that leads nowhere is old if it is below the horizon, and damage
 //! if it is not.
 mod error;
+mod filter;
 mod group;
 mod ids;
 mod index;

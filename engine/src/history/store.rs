@@ -16,7 +16,7 @@ use super::{
     error::{FORMAT, StoreError},
     group::Group,
     ids::{self, IDS},
-    index::{self, Index, Progress},
+    index::{self, Index, Known, Progress},
 };
 
 /// Groups by place.
@@ -134,7 +134,7 @@ impl History {
     /// without paying them. With each its position.
     pub fn by_hash(&self, hash: &CryptoHash) -> Result<Vec<(u16, Settled)>, HistoryError> {
         let mut all = self.guarded("read", || {
-            let (read, places) = self.look(index::of_transaction(hash))?;
+            let Some((read, places)) = self.look(index::of_transaction(hash))? else { return Ok(Vec::new()) };
             let (groups, numbers) = (read.open_table(GROUPS)?, read.open_table(NUMBERS)?);
             let mut all = Vec::new();
             for place in places {
@@ -163,10 +163,7 @@ impl History {
             return Ok(None);
         }
         self.guarded("read", || {
-            let (read, places) = self.look(index::of_name(name))?;
-            if places.is_empty() {
-                return Ok(None);
-            }
+            let Some((read, places)) = self.look(index::of_name(name))? else { return Ok(None) };
             let (groups, numbers) = (read.open_table(GROUPS)?, read.open_table(NUMBERS)?);
             // One that was forgotten and used again is the later transfer's.
             for place in places.into_iter().rev() {
@@ -203,14 +200,19 @@ impl History {
         Ok(self.len()? == 0)
     }
 
-    /// A view of the store, and in it the places that the index knows, in order.
-    fn look(&self, half: index::Half) -> Result<(ReadTransaction, Vec<u64>), StoreError> {
-        let mut places = self.index.recent(half);
+    /// The places that the index knows, in order, and a view of the store in which to look there; `None` if it knows none.
+    fn look(&self, half: index::Half) -> Result<Option<(ReadTransaction, Vec<u64>)>, StoreError> {
+        let Known { mut places, and_sorted } = self.index.look(half);
+        if places.is_empty() && !and_sorted {
+            return Ok(None);
+        }
         let read = self.database.begin_read()?;
-        index::sorted(&read, half, &mut places)?;
+        if and_sorted {
+            index::sorted(&read, half, &mut places)?;
+        }
         places.sort_unstable();
         places.dedup();
-        Ok((read, places))
+        Ok((!places.is_empty()).then_some((read, places)))
     }
 
     pub(super) fn guarded<T>(

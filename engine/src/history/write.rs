@@ -47,22 +47,21 @@ impl History {
             self.keyed.store(true, Ordering::Release);
         }
         let mut progress = self.progress.lock();
-        let (mut after, entries) = self.guarded("write to", || {
+        let (added, entries) = self.guarded("write to", || {
             let mut write = self.database.begin_write()?;
             write.set_quick_repair(true);
             let mut tables = Tables::open(&write)?;
             let (entries, horizon) = tables.put(batch)?;
-            let after = self.index.add(&write, &progress, &entries, horizon)?;
-            tables.numbers.insert(TURN, after.turn())?;
+            let added = self.index.add(&write, &progress, &entries, horizon)?;
+            tables.numbers.insert(TURN, added.turn())?;
             if keyed {
                 tables.numbers.insert(KEYED, 1)?;
             }
             drop(tables);
             write.commit()?;
-            Ok((after, entries))
+            Ok((added, entries))
         })?;
-        self.index.committed(&progress, &mut after, &entries);
-        *progress = after;
+        self.index.committed(&mut progress, added, &entries);
         Ok(())
     }
 
