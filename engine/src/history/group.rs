@@ -11,7 +11,7 @@ use super::{Settled, sealed};
 const VERSION: u8 = 2;
 
 /// Transfers in a group at most. A transaction has at most 100 actions.
-const MEMBERS_MAX: usize = 128;
+pub(super) const MEMBERS_MAX: usize = 128;
 
 /// Bytes of an id, with which every transfer begins.
 const ID_BYTES: usize = 16;

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{Place, all, at, hash};
+use crate::history::group::MEMBERS_MAX;
 use crate::history::{History, HistoryError, Settled};
 
 const HASHES: u64 = 6;
@@ -156,7 +157,7 @@ impl Model {
         assert_eq!(forgotten.len(), gone);
         assert!(forgotten.iter().all(|settled| settled.settled_at < at(before)), "{forgotten:?} are not old enough");
         // Places below what was forgotten are not given again: what is put there later may stay a little longer.
-        assert!(gone < limit + 12, "{gone} are more than the rest of a group above {limit}");
+        assert!(gone < limit + MEMBERS_MAX, "{gone} are more than the rest of a group above {limit}");
     }
 }
 
