@@ -1,7 +1,7 @@
 //! The history: settled transfers on the disk, long after the journal and the board have let go of them.
 //!
 //! ```text
-//! shard ── news ──▶ board: queue of settled ids ──▶ history thread: one transaction a group ──▶ History
+//! shard ── news ──▶ board: queue of settled ids ──▶ history thread: many groups a commit ──▶ History
 //!                     ▲                                  │
 //!                     └── may be evicted now ◀───────────┤
 //! journal segments ◀── may be deleted now ◀──────────────┘
