@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     Shared,
+    allowance::Denied,
     parts::Part,
     ring::{self, Bell, PIECE_MAX, Piece},
 };
@@ -72,6 +73,8 @@ pub enum Refused {
         /// The key of the transfer that differs.
         name: Box<str>,
     },
+    /// Whoever asks may not spend so much now.
+    Denied(Denied),
 }
 
 /// The way in for one front-end thread. Owns the producing ends of that thread's rings, hence `&mut` and not `Clone`.
@@ -106,9 +109,9 @@ impl Door {
         Self { shared, ways: Ways { producers, weights, bells, unannounced: Vec::new(), wanted, keys: Vec::new() } }
     }
 
-    /// As [`Self::submit_unannounced`], and wakes the shards at once.
+    /// As [`Self::submit_unannounced`], charged to nobody, and wakes the shards at once.
     pub fn submit(&mut self, transfers: Vec<NewTransfer>) -> Result<Ticket, Refused> {
-        let ticket = self.submit_unannounced(transfers);
+        let ticket = self.submit_unannounced(transfers, |_| Ok(()));
         self.announce();
         ticket
     }
@@ -126,7 +129,13 @@ impl Door {
     ///
     /// For transfers with a key this may read the disk, once a name, if the history holds any names and the board does not
     /// know this one; other work of the calling thread waits for that.
-    pub fn submit_unannounced(&mut self, transfers: Vec<NewTransfer>) -> Result<Ticket, Refused> {
+    ///
+    /// `charge` is given the sum of the amounts of those that are new, once nothing else can refuse them, and may.
+    pub fn submit_unannounced(
+        &mut self,
+        transfers: Vec<NewTransfer>,
+        charge: impl FnOnce(u128) -> Result<(), Denied>,
+    ) -> Result<Ticket, Refused> {
         let Self { shared, ways } = self;
         let (mut names, parts) = shared.parts(&transfers)?;
         let new = parts.iter().filter(|part| matches!(part, Part::New)).count();
@@ -141,7 +150,12 @@ impl Door {
             });
         }
         let new_ids = || ids.iter().zip(&parts).filter(|(_, part)| matches!(part, Part::New)).map(|(id, _)| *id);
-        shared.reserve(new, || ways.plan(new_ids()))?;
+        let is_new = |part: &Part| matches!(part, Part::New);
+        let amount = || {
+            let new = transfers.iter().zip(&parts).filter(|(_, part)| is_new(part));
+            new.fold(0u128, |sum, (transfer, _)| sum.saturating_add(transfer.amount))
+        };
+        shared.reserve(new, || ways.plan(new_ids()), || charge(amount()))?;
 
         // Nothing can refuse it from here on.
         let waiting = Arc::new(Waiting::new(new + joined));
@@ -215,8 +229,13 @@ fn new_id(now_ms: u64) -> Uuid {
 }
 
 impl Shared {
-    /// Counts new transfers against the backlog if there is room for them, also where `plan` looks.
-    fn reserve(&self, new: usize, plan: impl FnOnce() -> bool) -> Result<(), Refused> {
+    /// Counts new transfers against the backlog if there is room for them, also where `plan` looks, and `charge` agrees.
+    fn reserve(
+        &self,
+        new: usize,
+        plan: impl FnOnce() -> bool,
+        charge: impl FnOnce() -> Result<(), Denied>,
+    ) -> Result<(), Refused> {
         if new == 0 {
             return Ok(());
         }
@@ -226,11 +245,8 @@ impl Shared {
             return Err(self.backlog.full(self.backlog.open() + unsaved, new));
         }
         let pending = self.backlog.admit(new)?;
-        if plan() {
-            return Ok(());
-        }
-        self.backlog.settled(new);
-        Err(self.backlog.full(pending, new))
+        let charged = if plan() { charge().map_err(Refused::Denied) } else { Err(self.backlog.full(pending, new)) };
+        charged.inspect_err(|_| self.backlog.settled(new))
     }
 }
 

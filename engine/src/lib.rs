@@ -2,6 +2,7 @@
 //!
 //! Every decision about money is made by the pure state machine in [`keyshard_shard`]; this crate gives it threads
 //! ([`worker`](self)), rings, a way to the nodes and a board for the outside. See `ARCHITECTURE.md`.
+mod allowance;
 mod backlog;
 mod base64;
 mod board;
@@ -39,6 +40,7 @@ use std::{
 use keyshard_shard::{AccessKey, Input, News, Recovered, Settings, Shard, TransferId};
 use uuid::Uuid;
 
+pub use allowance::{Allowance, Denied, Period, Spent};
 pub use config::{Config, HISTORY_RETENTION_MIN, StartError};
 pub use door::{Door, NewTransfer, Refused, Ticket};
 pub use health::{Batching, Condition, Endpoint, Health};

@@ -3,7 +3,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
-use keyshard_engine::{Job, Refused};
+use keyshard_engine::{Denied, Job, Refused, Spent};
 use serde::Serialize;
 
 use crate::{
@@ -190,6 +190,7 @@ fn refused(service: &Service, rejected: &Rejected, requested: usize) -> Answer {
             overload_body("Service overloaded, please retry later", &details, *pending, *limit)
         }
         Rejected::Refused(Refused::KeyReused { name }) => reused(name),
+        Rejected::Refused(Refused::Denied(denied)) => over_limit(denied),
         Rejected::Refused(Refused::Draining) => {
             let details =
                 format!("The service is shutting down; none of the {requested} requested transfers was accepted");
@@ -200,6 +201,33 @@ fn refused(service: &Service, rejected: &Rejected, requested: usize) -> Answer {
                 "The NEAR connection is not ready yet; none of the {requested} requested transfers was accepted"
             );
             unavailable(service, "Service is starting, please retry later", &details)
+        }
+    }
+}
+
+/// More than whoever asks may spend: now, or ever.
+fn over_limit(denied: &Denied) -> Answer {
+    match denied {
+        Denied::Spent(Spent { limit, period, retry_after: None, .. }) => {
+            let period = period.as_str();
+            let text = format!(
+                "The transfers are more than the limit of {limit} per {period} allows at all; nothing of this request was accepted"
+            );
+            error(StatusCode::FORBIDDEN, &text)
+        }
+        Denied::Spent(Spent { limit, period, left, retry_after: Some(after) }) => {
+            let (period, seconds) = (period.as_str(), after.as_secs() + 1);
+            let text = format!(
+                "The limit of {limit} per {period} is used up: {left} are left; nothing of this request was accepted. There is enough \
+                 for it in {seconds} seconds"
+            );
+            let mut answer = error(StatusCode::TOO_MANY_REQUESTS, &text);
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            answer
+        }
+        Denied::Disk(why) => {
+            tracing::error!("{why}");
+            error(StatusCode::SERVICE_UNAVAILABLE, "Limits cannot be kept now; nothing of this request was accepted")
         }
     }
 }

@@ -88,7 +88,7 @@ impl Service {
     pub(crate) fn submit(&self, transfers: Vec<NewTransfer>) -> Result<(&Engine, Ticket), Rejected> {
         let mut door = self.door.borrow_mut();
         let (Some(engine), Some(door)) = (self.engine(), door.as_mut()) else { return Err(Rejected::Starting) };
-        let ticket = door.submit_unannounced(transfers).map_err(Rejected::Refused)?;
+        let ticket = door.submit_unannounced(transfers, |_| Ok(())).map_err(Rejected::Refused)?;
         self.submitted.notify_one();
         Ok((engine, ticket))
     }
