@@ -1,5 +1,7 @@
 //! What the outside may see of a transfer: a concurrent map, written by the shards, read by the doors.
 use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
     ops::Deref,
     sync::{
         Arc,
@@ -9,13 +11,14 @@ use std::{
 
 use dashmap::DashMap;
 use foldhash::HashMap;
-use keyshard_shard::{CryptoHash, IdempotencyKey, Instant, Level, News, Recovered, Transfer, TransferId};
+use keyshard_shard::{AccountId, CryptoHash, IdempotencyKey, Instant, Level, News, Recovered, Transfer, TransferId};
 
 use crate::{
     clock::Clock,
     door::{NewTransfer, Waiting},
     history::Settled,
     job::{Counts, Job, JobStatus},
+    listing::Rank,
 };
 
 mod entry;
@@ -298,6 +301,30 @@ impl Board {
 
     pub(crate) fn job(&self, id: TransferId) -> Option<Job> {
         self.jobs.get(id).map(|entry| entry.job())
+    }
+
+    /// The newest that are wanted, at most `limit`, all below `before`; the newest first. Walks the whole board.
+    pub(crate) fn newest(
+        &self,
+        before: Option<Rank>,
+        limit: usize,
+        wanted: impl Fn(JobStatus, &AccountId) -> bool,
+    ) -> Vec<Rank> {
+        let mut newest: BinaryHeap<Reverse<Rank>> = BinaryHeap::with_capacity(limit + 1);
+        self.jobs.for_each(|entry| {
+            let rank = Rank::of(entry.transfer.id);
+            let is_too_old = newest.len() == limit && newest.peek().is_some_and(|Reverse(oldest)| rank < *oldest);
+            if is_too_old || before.is_some_and(|before| rank >= before) {
+                return;
+            }
+            if wanted(entry.status, &entry.transfer.receiver) {
+                newest.push(Reverse(rank));
+                if newest.len() > limit {
+                    newest.pop();
+                }
+            }
+        });
+        newest.into_sorted_vec().into_iter().map(|Reverse(rank)| rank).collect()
     }
 
     /// All that this transaction carried, each with its position if it is the last that carried it.

@@ -15,6 +15,7 @@ mod health;
 pub mod history;
 mod job;
 pub mod journal;
+mod listing;
 #[cfg(test)]
 #[cfg(feature = "loom")]
 mod models;
@@ -47,6 +48,7 @@ pub use health::{Batching, Condition, Endpoint, Health};
 pub use job::{Counts, Job, JobStatus};
 pub use keyshard_rpc as rpc;
 pub use keyshard_shard::{IdempotencyKey, Level, StoragePolicy, Trust};
+pub use listing::{Filter, Page};
 pub use ring::Bell;
 
 /// What names a node's chain in journal and history: its genesis, or a hash of its id where nobody tells it.
@@ -303,6 +305,14 @@ impl Engine {
         let shared = &self.0.shared;
         let on_board = shared.names.get(name).and_then(|id| shared.board.job(id));
         on_board.or_else(|| self.past(|history| history.by_key(name)).map(Job::from))
+    }
+
+    /// At most `limit` of the transfers that are wanted, the newest below `before` first. Looks at a bounded number of them:
+    /// there may be fewer on a page even though there are more, as [`Page::next`] tells. Blocks for milliseconds, on reads of
+    /// the disk as well: not for a thread that serves others.
+    pub fn list(&self, filter: &Filter, limit: usize, before: Option<Uuid>) -> Page {
+        let before = before.map(|id| TransferId(id.as_u128()));
+        self.0.shared.list(filter, limit, before).unwrap_or_else(|error| history::abort(&error))
     }
 
     /// A disk that does not answer ends the process: not to know a transfer would be a lie.

@@ -36,6 +36,7 @@ mod io;
 mod json;
 mod key_file;
 mod key_sources;
+mod listing;
 mod metrics;
 mod mock;
 mod near_amount;

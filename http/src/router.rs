@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 
 use crate::{
     json::{Answer, answer, error},
-    send_ft,
+    listing, send_ft,
     service::Service,
     transfers,
 };
@@ -25,6 +25,8 @@ pub(crate) enum Route<'a> {
     Key(Cow<'a, str>),
     /// Transfers by the hash of their transaction.
     Transaction(Cow<'a, str>),
+    /// All transfers, a page at a time.
+    Transfers,
     MetricsJobs,
     MetricsBatching,
     Metrics,
@@ -40,7 +42,7 @@ const KEEP_ALIVE: HeaderValue = HeaderValue::from_static("timeout=15");
 
 impl<'a> Route<'a> {
     /// The names of the routes in the metrics, by [`Route::index`].
-    pub(crate) const NAMES: [&'static str; 11] = [
+    pub(crate) const NAMES: [&'static str; 12] = [
         "/",
         "/health",
         "/send-ft",
@@ -52,6 +54,7 @@ impl<'a> Route<'a> {
         "/metrics",
         "/debug/flamegraph",
         "unmatched",
+        "/transfers",
     ];
 
     /// Its place in [`Route::NAMES`].
@@ -68,6 +71,7 @@ impl<'a> Route<'a> {
             Self::Metrics => 8,
             Self::Flamegraph => 9,
             Self::Unmatched => 10,
+            Self::Transfers => 11,
         }
     }
 
@@ -102,6 +106,7 @@ impl<'a> Route<'a> {
         match count {
             1 if is(0, "health") => Self::Health,
             1 if is(0, "send-ft") => Self::SendFt,
+            1 if is(0, "transfers") => Self::Transfers,
             1 if is(0, "metrics") => Self::Metrics,
             2 if is(0, "metrics") && is(1, "jobs") => Self::MetricsJobs,
             2 if is(0, "metrics") && is(1, "batching") => Self::MetricsBatching,
@@ -165,6 +170,7 @@ async fn handle(service: &Service, route: &Route<'_>, peer: SocketAddr, request:
         Route::Job(id) => transfers::job(service, id),
         Route::Key(name) => transfers::by_key(service, name),
         Route::Transaction(hash) => transfers::transaction(service, hash),
+        Route::Transfers => listing::listing(service, request.uri().query().unwrap_or_default()).await,
         Route::MetricsJobs => transfers::counts(service),
         Route::MetricsBatching => transfers::batching(service),
         Route::Metrics => transfers::metrics(service),
@@ -218,6 +224,9 @@ mod tests {
             ("GET", "/metrics/batching/", Route::MetricsBatching),
             ("GET", "/debug/flamegraph", Route::Flamegraph),
             ("HEAD", "/debug/flamegraph", Route::Unmatched),
+            ("GET", "/Transfers/", Route::Transfers),
+            ("POST", "/transfers", Route::Unmatched),
+            ("GET", "/transfers/x", Route::Unmatched),
             ("GET", "//health", Route::Unmatched),
             ("GET", "/health//", Route::Unmatched),
             ("GET", "*", Route::Unmatched),
@@ -241,6 +250,7 @@ mod tests {
             "/metrics",
             "/debug/flamegraph",
             "?",
+            "/transfers",
         ];
         for (index, path) in routes.into_iter().enumerate() {
             assert_eq!(Route::of_path(path).index(), index, "{path}");

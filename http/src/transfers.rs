@@ -148,12 +148,12 @@ fn parse_id(text: &str) -> Option<Uuid> {
     if text.len() == uuid::fmt::Hyphenated::LENGTH { Uuid::try_parse(text).ok() } else { None }
 }
 
-fn starting() -> Answer {
+pub(crate) fn starting() -> Answer {
     error(StatusCode::SERVICE_UNAVAILABLE, "Service is starting, please retry later")
 }
 
 /// A transfer as `GET /transfer/:jobId` shows it.
-struct JobView(Job);
+pub(crate) struct JobView(pub(crate) Job);
 
 impl Serialize for JobView {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
