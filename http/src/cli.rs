@@ -9,7 +9,7 @@ use crate::{
     config::{Config, Offline},
     dev,
     env::Env,
-    import, log, mock, provision,
+    import, log, mock, probe, provision,
     run::{Stop, run},
 };
 
@@ -54,6 +54,10 @@ enum Command {
     Provision(provision::args::Provision),
     #[command(subcommand)]
     Keys(provision::args::Keys),
+    /// Asks a running service whether it is well: exit code 0 if it is, else 1
+    ///
+    /// For container health checks and scripts; reads `HOST`, `PORT` and `TLS_CERT` as serve does.
+    Health(probe::Args),
     /// The sandbox alone: a NEAR node in memory that answers JSON-RPC
     #[command(name = "sandbox")]
     SandboxNode(SandboxNode),
@@ -196,6 +200,14 @@ HTTP:
   REQUEST_TIMEOUT_MS             then a waiting caller is told 202 [SERVER_TIMEOUT_MS, at least 60000]
   SERVER_TIMEOUT_MS              longest stop of a client that reads its answer [60000]
   HTTP_THREADS                   front-end threads [half of the cores]
+  TLS_CERT, TLS_KEY              PEM files: https instead of http. The chain, the service's own certificate first, and its
+                                 key, mode 600. SIGHUP reads them again
+  MAX_CONNECTIONS                connections at once. When all are taken, the one without a request for longest makes room;
+                                 if all have one, the new one gets 503 [50000, and what the limit of open files allows]
+  HEADER_TIMEOUT_MS              longest time for a header block or a handshake; also how long an unused connection is
+                                 kept [20000]
+  BODY_TIMEOUT_MS                longest time for a body; then 408 [30000]
+  MAX_HEADER_BYTES               longest header block; above, 431 [32768]
 Engine:
   MAX_PENDING_JOBS               transfers accepted and open; more get 503 [100000]
   BATCH_WINDOW_MS                longest wait for batch mates while the keys are busy [100]
@@ -240,6 +252,7 @@ pub fn main() -> ExitCode {
         Some(Command::SandboxNode(node)) => done(sandbox(&node)),
         Some(Command::Import(import)) => (start_import(import), ExitCode::FAILURE),
         Some(Command::Check(args)) => done_with(async move |env| check::check(&env, args.json).await),
+        Some(Command::Health(args)) => done_with(async move |env| probe::ask(&env, args).await),
         Some(Command::Provision(command)) => done_with(|env| provision::provision(env, command)),
         Some(Command::Keys(command)) => done_with(|env| provision::keys(env, command)),
         // 1 says that there are differences.
@@ -401,6 +414,7 @@ mod tests {
             include_str!("key_sources.rs"),
             include_str!("log.rs"),
             include_str!("mock.rs"),
+            include_str!("tls.rs"),
         ];
         for name in [
             "NEAR_ENV",
@@ -428,6 +442,12 @@ mod tests {
             "REQUEST_TIMEOUT_MS",
             "CORS_ALLOW_ORIGINS",
             "HTTP_THREADS",
+            "TLS_CERT",
+            "TLS_KEY",
+            "MAX_CONNECTIONS",
+            "HEADER_TIMEOUT_MS",
+            "BODY_TIMEOUT_MS",
+            "MAX_HEADER_BYTES",
             "SHARDS",
             "SETTLED_KEPT",
             "HISTORY_RETENTION",

@@ -1,10 +1,16 @@
 //! What the service is told by its environment: every variable, its default, and what is wrong with a bad one.
-use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    path::PathBuf,
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use keyshard_engine::{HISTORY_RETENTION_MIN, Level, StoragePolicy, Trust, rpc};
 use near_primitives::types::AccountId;
 
-use crate::{cors::Cors, env::Env, key_sources, mock};
+use crate::{cors::Cors, env::Env, key_sources, mock, tls::Tls};
 
 /// Most front-end threads: beyond the cores of any machine this runs on, a wrong digit.
 const MAX_THREADS: usize = 256;
@@ -21,6 +27,10 @@ const HISTORY_RETENTION: Duration = Duration::from_hours(30 * 24);
 const HISTORY_RETENTION_MAX: Duration = Duration::from_hours(3_650 * 24);
 /// The Node service's own rule: a backlog of 10 or less was taken for a mistake.
 const MIN_PENDING: usize = 11;
+/// Most connections that can be asked for: beyond the ports of any address, a wrong digit.
+const MAX_CONNECTIONS: usize = 1_000_000;
+/// Bounds of `MAX_HEADER_BYTES`: hyper's smallest buffer, and what an idle connection may cost at the very most.
+const HEADER_BYTES: [usize; 2] = [8_192, 1 << 20];
 
 /// Variables of the Node service, of its `.env.example` and of plans for it that change nothing here. They are named in the log
 /// if set.
@@ -99,12 +109,17 @@ pub struct Http {
     pub request_timeout: Duration,
     /// How long a client may stop reading its answer (`SERVER_TIMEOUT_MS`).
     pub write_timeout: Duration,
-    /// How long a client may take for a header block; also how long an unused connection is kept open.
+    /// How long a client may take for a header block, or to shake hands; also how long an unused connection is kept open
+    /// (`HEADER_TIMEOUT_MS`).
     pub header_timeout: Duration,
-    /// How long a client may take to send a body.
+    /// How long a client may take to send a body (`BODY_TIMEOUT_MS`).
     pub body_timeout: Duration,
-    /// Most connections at once.
+    /// Longest header block (`MAX_HEADER_BYTES`).
+    pub max_header_bytes: usize,
+    /// Most connections at once (`MAX_CONNECTIONS`).
     pub max_connections: usize,
+    /// What connections are encrypted with (`TLS_CERT`, `TLS_KEY`).
+    pub tls: Option<Arc<Tls>>,
     /// Which origins may read the answers (`CORS_ALLOW_ORIGINS`).
     pub cors: Cors,
     /// The paying account: it cannot be a receiver.
@@ -185,6 +200,9 @@ impl Config {
         if http.debug_endpoints && !cfg!(feature = "profiling") {
             notes.push("DEBUG_ENDPOINTS has no effect: this program was built without --features profiling".into());
         }
+        if let Some(problem) = http.tls.as_ref().and_then(|tls| tls.validity().problem(SystemTime::now())) {
+            notes.push(format!("TLS_CERT {problem}"));
+        }
         if !unused.is_empty() {
             notes.push(format!("settings that have no effect in Keyshard: {}", unused.join(", ")));
         }
@@ -225,9 +243,11 @@ fn http(env: &Env, account: AccountId, sandbox: bool) -> Result<Http, ConfigErro
         threads: number(env, "HTTP_THREADS", (cores / 2).clamp(1, MAX_THREADS), 1, MAX_THREADS)?,
         request_timeout: Duration::from_millis(request_timeout),
         write_timeout: Duration::from_millis(server_timeout),
-        header_timeout: Http::HEADER_TIMEOUT,
-        body_timeout: Http::BODY_TIMEOUT,
-        max_connections: Http::MAX_CONNECTIONS,
+        header_timeout: milliseconds(env, "HEADER_TIMEOUT_MS", Http::HEADER_TIMEOUT)?,
+        body_timeout: milliseconds(env, "BODY_TIMEOUT_MS", Http::BODY_TIMEOUT)?,
+        max_header_bytes: number(env, "MAX_HEADER_BYTES", Http::MAX_HEADER_BYTES, HEADER_BYTES[0], HEADER_BYTES[1])?,
+        max_connections: number(env, "MAX_CONNECTIONS", Http::MAX_CONNECTIONS, 1, MAX_CONNECTIONS)?,
+        tls: Tls::from_env(env)?,
         cors: Cors::parse(env.get("CORS_ALLOW_ORIGINS").unwrap_or("*")),
         account,
         sandbox,
@@ -375,6 +395,10 @@ where
     Ok(optional(env, name, min, max)?.unwrap_or(default))
 }
 
+fn milliseconds(env: &Env, name: &str, default: Duration) -> Result<Duration, ConfigError> {
+    number(env, name, default.as_millis() as u64, 1, MAX_MS).map(Duration::from_millis)
+}
+
 fn optional<T>(env: &Env, name: &str, min: T, max: T) -> Result<Option<T>, ConfigError>
 where
     T: FromStr + PartialOrd + fmt::Display + Copy,
@@ -392,6 +416,8 @@ impl Http {
     pub const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
     /// Default of [`Http::body_timeout`]: 10 MB in 30 s is the slowest line that is still served.
     pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+    /// Default of [`Http::max_header_bytes`]. Real ones take below 2 KiB; it is also what an idle connection may cost.
+    pub const MAX_HEADER_BYTES: usize = 32 * 1024;
     /// Default of [`Http::max_connections`], as in the Node service: more would run into the limit of open files.
     pub const MAX_CONNECTIONS: usize = 50_000;
 }
@@ -472,6 +498,11 @@ mod tests {
             ("FT_CONTRACT", "x", "not a NEAR account id"),
             ("SKIP_NEAR_INIT", "True", "mock mode"),
             ("HTTP_THREADS", "0", "a whole number from 1 "),
+            ("MAX_CONNECTIONS", "0", "a whole number from 1 "),
+            ("HEADER_TIMEOUT_MS", "20s", "a whole number from 1 "),
+            ("BODY_TIMEOUT_MS", "0", "a whole number from 1 "),
+            ("MAX_HEADER_BYTES", "8191", "a whole number from 8192 to 1048576"),
+            ("TLS_CERT", "/cert.pem", "is set and TLS_KEY is not"),
         ] {
             let error = read(&[(name, value)]).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(error.starts_with(name) && error.contains(says), "{name}={value}: {error}");

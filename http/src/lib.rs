@@ -17,11 +17,13 @@ pub mod log;
 pub mod run;
 pub mod secret;
 pub mod server;
+pub mod tls;
 pub mod validate;
 
 mod audit;
 mod body;
 mod check;
+mod connections;
 mod data_dir;
 #[cfg(feature = "profiling")]
 mod debug;
@@ -45,8 +47,11 @@ mod node_jobs;
 mod outcome;
 mod prefer;
 mod private_file;
+mod probe;
 mod process;
 mod provision;
+mod ready;
+mod reload;
 mod router;
 mod send_ft;
 mod service;

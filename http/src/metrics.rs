@@ -35,6 +35,12 @@ pub(crate) struct Stats {
     pub(crate) active: AtomicU64,
     /// Requests refused because the service was overloaded or not ready.
     pub(crate) rejected: AtomicU64,
+    /// Connections without a request that were closed so that a new one had room.
+    pub(crate) closed_for_room: AtomicU64,
+    /// Connections refused because all others were busy.
+    pub(crate) refused: AtomicU64,
+    /// Connections that ended before they were encrypted.
+    pub(crate) handshakes_failed: AtomicU64,
 }
 
 /// Requests of one method, route and status.
@@ -51,6 +57,9 @@ impl Stats {
             series: (0..SERIES).map(|_| OnceLock::new()).collect(),
             active: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
+            closed_for_room: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            handshakes_failed: AtomicU64::new(0),
         }
     }
 
@@ -159,6 +168,24 @@ fn service(page: &mut Page, stats: &[Arc<Stats>], engine: Option<&Engine>) {
             "gauge",
             "Number of pending transfer jobs tracked by the coordinator",
             pending as u64,
+        ),
+        (
+            "keyshard_http_connections_closed_for_room_total",
+            "counter",
+            "Connections without a request that were closed so that a new one had room",
+            sum(|stats| &stats.closed_for_room),
+        ),
+        (
+            "keyshard_http_connections_refused_total",
+            "counter",
+            "Connections refused because MAX_CONNECTIONS others were busy",
+            sum(|stats| &stats.refused),
+        ),
+        (
+            "keyshard_tls_handshakes_failed_total",
+            "counter",
+            "Connections that ended before they were encrypted",
+            sum(|stats| &stats.handshakes_failed),
         ),
         (
             "ft_service_queue_rejected_total",

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 
 use crate::{
     json::{Answer, answer, error},
-    listing, send_ft,
+    listing, ready, send_ft,
     service::Service,
     transfers,
 };
@@ -18,6 +18,7 @@ use crate::{
 pub(crate) enum Route<'a> {
     Root,
     Health,
+    Ready,
     SendFt,
     /// A transfer by its id.
     Job(Cow<'a, str>),
@@ -38,11 +39,10 @@ pub(crate) enum Route<'a> {
 
 /// Longest path that an error repeats.
 const MAX_SHOWN: usize = 200;
-const KEEP_ALIVE: HeaderValue = HeaderValue::from_static("timeout=15");
 
 impl<'a> Route<'a> {
     /// The names of the routes in the metrics, by [`Route::index`].
-    pub(crate) const NAMES: [&'static str; 12] = [
+    pub(crate) const NAMES: [&'static str; 13] = [
         "/",
         "/health",
         "/send-ft",
@@ -55,6 +55,7 @@ impl<'a> Route<'a> {
         "/debug/flamegraph",
         "unmatched",
         "/transfers",
+        "/ready",
     ];
 
     /// Its place in [`Route::NAMES`].
@@ -72,6 +73,7 @@ impl<'a> Route<'a> {
             Self::Flamegraph => 9,
             Self::Unmatched => 10,
             Self::Transfers => 11,
+            Self::Ready => 12,
         }
     }
 
@@ -105,6 +107,7 @@ impl<'a> Route<'a> {
         let is = |index: usize, name: &str| segments[index].eq_ignore_ascii_case(name);
         match count {
             1 if is(0, "health") => Self::Health,
+            1 if is(0, "ready") => Self::Ready,
             1 if is(0, "send-ft") => Self::SendFt,
             1 if is(0, "transfers") => Self::Transfers,
             1 if is(0, "metrics") => Self::Metrics,
@@ -154,7 +157,7 @@ pub(crate) async fn respond(
     if !answer.headers().contains_key(header::CONNECTION) {
         // Said as the Node service says it: some clients heed the one only beside the other.
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
-        answer.headers_mut().insert(http::HeaderName::from_static("keep-alive"), KEEP_ALIVE);
+        answer.headers_mut().insert(http::HeaderName::from_static("keep-alive"), service.keep_alive.clone());
     }
     Ok(answer)
 }
@@ -166,6 +169,7 @@ async fn handle(service: &Service, route: &Route<'_>, peer: SocketAddr, request:
             answer(StatusCode::OK, HeaderValue::from_static("text/html; charset=utf-8"), text)
         }
         Route::Health => transfers::health(service),
+        Route::Ready => ready::ready(service),
         Route::SendFt => send_ft::send_ft(service, request).await,
         Route::Job(id) => transfers::job(service, id),
         Route::Key(name) => transfers::by_key(service, name),
@@ -206,6 +210,7 @@ mod tests {
             ("HEAD", "/health", Route::Health),
             ("GET", "/HEALTH/", Route::Health),
             ("POST", "/health", Route::Unmatched),
+            ("GET", "/ready/", Route::Ready),
             ("POST", "/send-ft", Route::SendFt),
             ("POST", "/Send-FT/", Route::SendFt),
             ("GET", "/send-ft", Route::Unmatched),
@@ -251,6 +256,7 @@ mod tests {
             "/debug/flamegraph",
             "?",
             "/transfers",
+            "/ready",
         ];
         for (index, path) in routes.into_iter().enumerate() {
             assert_eq!(Route::of_path(path).index(), index, "{path}");

@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     config::Config,
-    files, heartbeat,
+    files, heartbeat, reload,
     server::{BindError, Server},
 };
 
@@ -32,6 +32,7 @@ pub enum RunError {
 /// Serves until SIGTERM or Ctrl-C; a second signal ends the process at once. `ready` is called once transfers are accepted.
 pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), RunError> {
     let mut stop = Stop::new()?;
+    let hangups = reload::hangups()?;
     log_settings(&config);
     let Config { mut http, engine, drain_timeout, memory_monitoring, heartbeat, keys_from, notes } = config;
     tracing::info!(count = engine.keys.len(), "Access keys are those of {keys_from}");
@@ -42,6 +43,7 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), R
     let mut server = Server::start(http)?;
     let address = server.address();
     tracing::info!(%address, "HTTP server listening");
+    tokio::spawn(reload::follow(hangups, server.shared()));
     let started = tokio::select! {
         started = Engine::start(engine) => Some(started?),
         () = stop.wait() => None,

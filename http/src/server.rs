@@ -1,6 +1,8 @@
 //! The front-end threads: each has its own listener, runtime and way into the engine.
 use std::{
+    convert::Infallible,
     fmt, io,
+    io::{Read as _, Write as _},
     net::{SocketAddr, ToSocketAddrs as _},
     pin::pin,
     rc::Rc,
@@ -11,19 +13,23 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::header;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioTimer;
 use keyshard_engine::{Door, Engine};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::{oneshot, watch},
     task::{JoinSet, LocalSet, spawn_local},
     time::{sleep, timeout},
 };
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
     config::Http,
+    connections::{Room, Seat},
     io::Connection,
     json::Iso,
     metrics::Stats,
@@ -33,13 +39,12 @@ use crate::{
 
 /// Connections that the kernel may hold until they are accepted (it caps this at `net.core.somaxconn`).
 const BACKLOG: i32 = 4_096;
-/// Longest header block. Real ones take below 2 KiB; it is also what an idle connection may cost.
-const MAX_HEADER_BYTES: usize = 32 * 1024;
 /// How long connections may take to end once whoever waited has been answered.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// Pause after a failed accept: out of file descriptors, and retrying at once would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
+/// What TLS begins with.
+const TLS_HANDSHAKE: u8 = 0x16;
 /// A running front end. It listens from the start; transfers are accepted once an engine is attached.
 pub struct Server {
     address: SocketAddr,
@@ -98,10 +103,12 @@ impl Server {
         let listeners = listeners(&http).map_err(problem)?;
         let address = listeners[0].local_addr().map_err(problem)?;
         let stats = listeners.iter().map(|_| Arc::new(Stats::new())).collect();
+        let rooms = listeners.iter().map(|_| Arc::<Room>::default()).collect();
         let shared = Arc::new(Shared {
             http,
             engine: OnceLock::new(),
             stats,
+            rooms,
             connections: AtomicUsize::new(0),
             body_bytes: AtomicUsize::new(0),
             started: Instant::now(),
@@ -239,6 +246,11 @@ async fn serve(
                 }
             }
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            wanted = service.connections.room().asked() => {
+                for _ in 0..wanted {
+                    service.connections.close_oldest();
+                }
+            }
             changed = phase.changed() => {
                 if changed.is_err() || *phase.borrow() != Phase::Serving {
                     break;
@@ -266,27 +278,115 @@ async fn all_ended(connections: &mut JoinSet<()>) {
     while connections.join_next().await.is_some() {}
 }
 
-/// Serves a connection, or closes it at once if there are too many.
+/// Serves a connection, or refuses it if there is no room.
 fn welcome(service: &Rc<Service>, connections: &mut JoinSet<()>, stream: TcpStream, peer: SocketAddr) {
-    if let Some(place) = Place::take(&service.shared) {
-        connections.spawn_local(connection(Rc::clone(service), place, stream, peer));
+    let Some(place) = Place::take(service) else { return refuse(service, stream) };
+    let seat = service.connections.open();
+    let index = seat.index();
+    let task = connections.spawn_local(connection(Rc::clone(service), place, seat, stream, peer));
+    service.connections.set_task(index, task);
+}
+
+/// Says why, if that can be had without waiting.
+fn refuse(service: &Service, stream: TcpStream) {
+    if service.http().tls.is_none()
+        && let Ok(mut stream) = stream.into_std()
+    {
+        let _ =
+            stream.write(&early_answer("503 Service Unavailable", "Too many connections are busy, please retry later"));
+        // What has come already would turn the close into a reset.
+        let _ = stream.read(&mut [0; 4_096]);
     }
 }
 
+/// An answer to somebody who is not served.
+fn early_answer(status: &str, error: &str) -> Vec<u8> {
+    let body = format!("{{\"error\":\"{error}\"}}");
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: {length}\r\nconnection: \
+         close\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
 /// The life of one connection.
-async fn connection(service: Rc<Service>, _place: Place, stream: TcpStream, peer: SocketAddr) {
-    let http = service.http();
+async fn connection(service: Rc<Service>, _place: Place, seat: Seat, stream: TcpStream, peer: SocketAddr) {
     // Without it an answer in two segments waits for the client's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
-    let io = Connection::new(stream, http.write_timeout);
+    match service.http().tls.as_ref().map(|tls| tls.config()) {
+        None => exchange(service, seat, stream, peer).await,
+        // In a box: connections without TLS need not have room for it.
+        Some(config) => {
+            Box::pin(async move {
+                if let Some(stream) = shake_hands(&service, config, stream).await {
+                    exchange(service, seat, stream, peer).await;
+                }
+            })
+            .await;
+        }
+    }
+}
+
+/// The TLS handshake, as long as a header block may take.
+async fn shake_hands(
+    service: &Service,
+    config: Arc<rustls::ServerConfig>,
+    mut stream: TcpStream,
+) -> Option<TlsStream<TcpStream>> {
+    let handshake = async {
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if first[0] != TLS_HANDSHAKE {
+            let answer = early_answer("400 Bad Request", "This port speaks HTTPS only: use https://");
+            stream.write_all(&answer).await?;
+            let _ = stream.try_read(&mut [0; 4_096]);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "no TLS"));
+        }
+        TlsAcceptor::from(config).accept(stream).await
+    };
+    let limit = service.http().header_timeout;
+    let ended = tokio::select! {
+        ended = timeout(limit, handshake) => ended.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+        () = service.closing() => return None,
+    };
+    ended
+        .inspect_err(|error| {
+            service.stats.handshakes_failed.fetch_add(1, Relaxed);
+            tracing::debug!(%error, "a TLS handshake failed");
+        })
+        .ok()
+}
+
+/// Requests and answers, until either side ends it.
+async fn exchange<S>(service: Rc<Service>, seat: Seat, stream: S, peer: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let http = service.http();
+    let seat = Rc::new(seat);
+    let io = Connection::new(stream, http.write_timeout, Rc::clone(&seat));
     let handler = service_fn({
         let service = Rc::clone(&service);
-        move |request| router::respond(Rc::clone(&service), peer, request)
+        move |request| {
+            let (service, seat) = (Rc::clone(&service), Rc::clone(&seat));
+            async move {
+                let working = seat.work();
+                let answer = router::respond(service, peer, request).await?;
+                drop(working);
+                // It may leave a body that nobody reads.
+                seat.set_unread(answer.headers().get(header::CONNECTION).is_some_and(|value| value == "close"));
+                Ok::<_, Infallible>(answer)
+            }
+        }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(http.header_timeout)
-        .max_buf_size(MAX_HEADER_BYTES)
+        .max_header_size(http.max_header_bytes)
+        .max_buf_size(http.max_header_bytes.max(Http::MAX_HEADER_BYTES))
         .serve_connection(io, handler);
     let mut serving = pin!(serving);
     let mut phase = service.phase.subscribe();

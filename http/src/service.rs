@@ -6,13 +6,25 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+use http::HeaderValue;
 use keyshard_engine::{Door, Engine, NewTransfer, Refused, Ticket};
 use tokio::sync::{Notify, watch};
 
-use crate::{config::Http, json::Iso, metrics::Stats};
+use crate::{
+    config::Http,
+    connections::{Connections, Room},
+    json::Iso,
+    metrics::Stats,
+};
+
+/// What answers promise of an unused connection, if it is kept that long, as in the Node service.
+const KEEP_ALIVE: HeaderValue = HeaderValue::from_static("timeout=15");
+const KEEP_ALIVE_SECONDS: u64 = 15;
+/// Connections beyond the limit that may be there while those that make room for them are being closed.
+const OVER: usize = 256;
 
 /// How far a shutdown has come. It only moves forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) engine: OnceLock<Engine>,
     /// One for each thread.
     pub(crate) stats: Box<[Arc<Stats>]>,
+    /// One for each thread.
+    pub(crate) rooms: Box<[Arc<Room>]>,
     /// Open connections.
     pub(crate) connections: AtomicUsize,
     /// Bytes of request bodies in memory.
@@ -46,6 +60,10 @@ pub(crate) struct Service {
     pub(crate) stats: Arc<Stats>,
     /// This thread's own view of the phase: nothing on the request path is shared with other threads.
     pub(crate) phase: watch::Sender<Phase>,
+    /// This thread's.
+    pub(crate) connections: Rc<Connections>,
+    /// The `Keep-Alive` of every answer.
+    pub(crate) keep_alive: HeaderValue,
     door: RefCell<Option<Door>>,
     /// Told when something was submitted that no shard has been woken for.
     submitted: Notify,
@@ -61,10 +79,14 @@ pub(crate) enum Rejected {
 impl Service {
     pub(crate) fn new(shared: Arc<Shared>, thread: usize) -> Self {
         let stats = Arc::clone(&shared.stats[thread]);
+        let connections = Connections::new(Arc::clone(&shared.rooms[thread]));
+        let keep_alive = keep_alive(shared.http.header_timeout);
         Self {
             shared,
             stats,
             phase: watch::Sender::new(Phase::Serving),
+            connections,
+            keep_alive,
             door: RefCell::new(None),
             submitted: Notify::new(),
         }
@@ -115,15 +137,45 @@ impl Service {
 pub(crate) struct Place(Arc<Shared>);
 
 impl Place {
-    /// `None` if all are taken.
-    pub(crate) fn take(shared: &Arc<Shared>) -> Option<Self> {
+    /// `None` if all are taken and no idle connection can make room.
+    pub(crate) fn take(service: &Service) -> Option<Self> {
+        let shared = &service.shared;
         let place = Self(Arc::clone(shared));
-        (shared.connections.fetch_add(1, Relaxed) < shared.http.max_connections).then_some(place)
+        let before = shared.connections.fetch_add(1, Relaxed);
+        if before < shared.http.max_connections {
+            return Some(place);
+        }
+        let room = before < shared.http.max_connections + OVER
+            && (service.connections.close_oldest() || shared.rooms.iter().any(|room| room.ask()));
+        let counter = if room { &service.stats.closed_for_room } else { &service.stats.refused };
+        counter.fetch_add(1, Relaxed);
+        room.then_some(place)
     }
+}
+
+/// A connection must not be promised for longer than it is kept, or a client sends into one that is just being closed.
+fn keep_alive(kept: Duration) -> HeaderValue {
+    let seconds = kept.as_secs() * 3 / 4;
+    if seconds >= KEEP_ALIVE_SECONDS {
+        return KEEP_ALIVE;
+    }
+    HeaderValue::from_str(&format!("timeout={seconds}")).unwrap_or(KEEP_ALIVE)
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_promised_than_is_kept() {
+        for (seconds, said) in [(20, "timeout=15"), (3_600, "timeout=15"), (10, "timeout=7"), (1, "timeout=0")] {
+            assert_eq!(keep_alive(Duration::from_secs(seconds)), said);
+        }
     }
 }

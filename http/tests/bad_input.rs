@@ -3,7 +3,10 @@
 
 mod common;
 
-use std::{io::Write as _, time::Duration};
+use std::{
+    io::{Read as _, Write as _},
+    time::Duration,
+};
 
 use common::{PATIENCE, Raw, client, get, http, send, start, until};
 use keyshard::config::Http;
@@ -137,12 +140,25 @@ async fn two_lengths_are_not_two_requests() {
 
 #[tokio::test]
 async fn a_header_block_is_bounded() {
-    let (server, base) = start(http());
-    let mut raw = Raw::connect(server.address());
-    let _ =
-        raw.0.write_all(format!("GET /health HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(100_000)).as_bytes());
-    let answer = raw.read_to_end();
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    let (server, base) = start(Http { max_header_bytes: 8_192, ..http() });
+    let get = |headers: &str| {
+        let mut raw = Raw::connect(server.address());
+        // The rest of it is still on its way when the answer comes.
+        let _ = raw
+            .0
+            .write_all(format!("GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n").as_bytes());
+        raw.read_to_end()
+    };
+    assert!(get(&format!("x: {}\r\n", "y".repeat(8_000))).starts_with("HTTP/1.1 200 OK"));
+    for headers in [
+        format!("x: {}\r\n", "y".repeat(8_192)),
+        format!("x: {}\r\n", "y".repeat(900_000)),
+        "x: y\r\n".repeat(101),
+        "x: y\r\n".repeat(10_000),
+    ] {
+        let answer = get(&headers);
+        assert!(answer.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"), "{}: {answer}", headers.len());
+    }
     undisturbed(&base).await;
 }
 
@@ -200,20 +216,49 @@ async fn nonsense_in_json() {
     undisturbed(&base).await;
 }
 
-#[tokio::test]
-async fn more_connections_than_allowed_are_closed_at_once() {
-    let (server, _) = start(Http { max_connections: 3, threads: 1, ..http() });
-    let request = "GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
+/// Three connections, each in the middle of a request.
+fn busy(server: &keyshard::server::Server) -> Vec<Raw> {
+    let begun = "POST /send-ft HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\n\
+                 content-length: 100\r\n\r\n";
     let mut held: Vec<Raw> = (0..3).map(|_| Raw::connect(server.address())).collect();
     for raw in &mut held {
-        raw.write(request);
-    }
-    // The first three have been counted once they are answered.
-    for raw in &held {
+        raw.write(begun);
+        // Its handler asks for the body.
         assert_ne!(raw.0.peek(&mut [0; 16]).unwrap(), 0);
     }
+    held
+}
+
+#[tokio::test]
+async fn the_connection_that_was_idle_for_longest_makes_room() {
+    let (server, _) = start(Http { max_connections: 3, threads: 1, ..http() });
+    let request = "GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
+    let ask = |raw: &mut Raw| {
+        raw.write(request);
+        let mut answer = [0; 1_024];
+        assert_ne!(raw.0.read(&mut answer).unwrap(), 0, "it was closed");
+    };
+    let mut held: Vec<Raw> = (0..3).map(|_| Raw::connect(server.address())).collect();
+    held.iter_mut().for_each(ask);
+    // The first is used again, so that the second is the oldest.
+    ask(&mut held[0]);
     let mut fourth = Raw::connect(server.address());
-    assert_eq!(fourth.read_to_end(), "");
+    ask(&mut fourth);
+    assert_eq!(held.remove(1).read_to_end(), "");
+    held.push(fourth);
+    held.iter_mut().for_each(ask);
+    held[0].write("GET /metrics HTTP/1.0\r\n\r\n");
+    assert!(held[0].read_to_end().contains("\nkeyshard_http_connections_closed_for_room_total 1\n"));
+}
+
+#[tokio::test]
+async fn nobody_makes_room_who_is_busy() {
+    let (server, base) = start(Http { max_connections: 3, threads: 1, ..http() });
+    let mut held = busy(&server);
+    let mut fourth = Raw::connect(server.address());
+    let answer = fourth.read_to_end();
+    assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
+    assert!(answer.ends_with(r#"{"error":"Too many connections are busy, please retry later"}"#), "{answer}");
     drop(held.pop());
     until("there is room again", || async {
         let mut raw = Raw::connect(server.address());
@@ -221,6 +266,27 @@ async fn more_connections_than_allowed_are_closed_at_once() {
         raw.read_to_end().starts_with("HTTP/1.0 200").then_some(())
     })
     .await;
+    let (_, page) = get(&base, "/metrics").await;
+    let refused = page.lines().find_map(|line| line.strip_prefix("keyshard_http_connections_refused_total "));
+    assert!(refused.unwrap().parse::<u64>().unwrap() >= 1, "{page}");
+    assert!(page.contains("\nkeyshard_http_connections 3\n"), "{page}");
+}
+
+#[tokio::test]
+async fn idle_connections_of_other_threads_make_room_too() {
+    let (server, base) = start(Http { max_connections: 8, threads: 4, ..http() });
+    // More than there is room for, one after the other: whichever thread they come to, none of them is refused.
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        let mut raw = Raw::connect(server.address());
+        raw.write("GET /health HTTP/1.1\r\nhost: x\r\n\r\n");
+        let mut answer = [0; 1_024];
+        let length = raw.0.read(&mut answer).unwrap();
+        assert!(answer[..length].starts_with(b"HTTP/1.1 200 OK"));
+        held.push(raw);
+    }
+    let (_, page) = get(&base, "/metrics").await;
+    assert!(page.contains("\nkeyshard_http_connections_refused_total 0\n"), "{page}");
 }
 
 #[tokio::test]
