@@ -53,6 +53,11 @@ impl Backlog {
         }
     }
 
+    /// How many may be open.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// How many are open.
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Acquire) & !DRAINING

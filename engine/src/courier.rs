@@ -13,7 +13,13 @@ use keyshard_shard::{
 };
 use serde::Deserialize;
 
-use crate::{base64::base64, ring::Bell};
+use crate::{
+    base64::base64,
+    clock::Clock,
+    purse::{self, Purse},
+    ring::Bell,
+    watch::Calls,
+};
 
 /// Pause between two looks at the final block: younger than a block is as young as it gets.
 const HEAD_PAUSE: Duration = Duration::from_millis(500);
@@ -55,6 +61,7 @@ struct Inner {
     token: AccountId,
     chain: Chain,
     trust: Trust,
+    calls: Rc<RefCell<Vec<Calls>>>,
     /// Answers that the worker has not taken yet.
     inbox: RefCell<VecDeque<Input>>,
     bell: Bell,
@@ -63,7 +70,21 @@ struct Inner {
 impl Courier {
     pub(crate) fn new(client: Client, settings: &Settings, chain: Chain, bell: Bell) -> Self {
         let Settings { account, token, trust, .. } = settings.clone();
-        Self(Rc::new(Inner { client, account, token, chain, trust, inbox: RefCell::default(), bell }))
+        let calls = Rc::<RefCell<Vec<Calls>>>::default();
+        let meter = calls.clone();
+        let client = client.observed_by(move |call| Calls::count(&mut meter.borrow_mut(), call));
+        Self(Rc::new(Inner { client, account, token, chain, trust, calls, inbox: RefCell::default(), bell }))
+    }
+
+    /// Calls to the nodes so far, by method.
+    pub(crate) fn calls(&self) -> Vec<Calls> {
+        self.0.calls.borrow().clone()
+    }
+
+    /// Keeps reading what the account holds, for ever.
+    pub(crate) fn watch_purse(&self, purse: Arc<Purse>, paid: impl Fn() -> u128 + 'static, clock: Clock) {
+        let inner = self.0.clone();
+        tokio::task::spawn_local(async move { inner.watch_purse(&purse, paid, clock).await });
     }
 
     /// The next thing that came back.
@@ -218,6 +239,22 @@ impl Inner {
                 Reply::TokenUnavailable(error.to_string().into())
             }
             Err(error) => lost(&error),
+        }
+    }
+
+    async fn watch_purse(&self, purse: &Purse, paid: impl Fn() -> u128, clock: Clock) {
+        if let Ok(answer) = self.view("ft_metadata", "{}").await {
+            purse.is_called(&answer);
+        }
+        loop {
+            if let Reply::TokenBalance(tokens) = self.token_balance().await {
+                purse.holds(clock.now(), tokens, paid());
+            }
+            let account = self.client.view_account(Route::Any, BlockRef::Optimistic, self.account.as_str()).await;
+            if let Ok(answer) = account {
+                purse.holds_near(answer.value.amount);
+            }
+            tokio::time::sleep(purse::READ_EVERY).await;
         }
     }
 

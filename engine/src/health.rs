@@ -4,10 +4,13 @@ use std::{
     time::Duration,
 };
 
-use keyshard_shard::{Condition as ShardCondition, Instant, Shard, Stats};
-use parking_lot::Mutex;
+use keyshard_shard::{
+    Condition as ShardCondition, Instant, Stats, TransferId,
+    meter::{KeyView, Meter, Queues},
+};
+use parking_lot::{Mutex, MutexGuard};
 
-use crate::courier::Courier;
+use crate::watch::Calls;
 
 /// Numbers of the batching since start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,6 +50,14 @@ pub struct Endpoint {
     pub breaker: &'static str,
     /// Height of its latest block that was seen.
     pub height: u64,
+    /// Blocks it was behind the best of the others when it told; the most that any shard saw.
+    pub lag: u64,
+    /// Whether it said that it is syncing.
+    pub syncing: bool,
+    /// Calls made.
+    pub calls: u64,
+    /// Calls that counted as failures.
+    pub failures: u64,
 }
 
 /// The state of the engine.
@@ -65,34 +76,48 @@ pub struct Health {
 #[derive(Default)]
 pub(crate) struct Report {
     last_us: AtomicU64,
-    inner: Mutex<Inner>,
+    inner: Mutex<Told>,
 }
 
-#[derive(Default, Clone)]
-struct Inner {
-    stats: Stats,
-    full_batch: usize,
-    conditions: Vec<ShardCondition>,
-    endpoints: Vec<keyshard_rpc::EndpointHealth>,
+/// What a shard reports.
+#[derive(Default)]
+pub(crate) struct Told {
+    pub(crate) stats: Stats,
+    pub(crate) full_batch: usize,
+    pub(crate) conditions: Vec<ShardCondition>,
+    pub(crate) endpoints: Vec<keyshard_rpc::EndpointHealth>,
+    pub(crate) meter: Meter,
+    pub(crate) queues: Queues,
+    /// Each with the pieces in its rings.
+    pub(crate) keys: Vec<(KeyView, usize)>,
+    pub(crate) window: usize,
+    pub(crate) block_time: Duration,
+    pub(crate) calls: Vec<Calls>,
+    /// The last transfers that there was news of, the latest last.
+    pub(crate) recent: Vec<TransferId>,
 }
 
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 
 impl Report {
-    pub(crate) fn update(&self, shard: &Shard, courier: &Courier, now: Instant) {
-        let last = Instant::from_micros(self.last_us.load(Ordering::Relaxed));
-        if now.since(last) < REPORT_EVERY {
-            return;
-        }
+    /// Whether it is time for another report.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        now.since(Instant::from_micros(self.last_us.load(Ordering::Relaxed))) >= REPORT_EVERY
+    }
+
+    pub(crate) fn update(&self, now: Instant, told: Told) {
         self.last_us.store(now.as_micros(), Ordering::Relaxed);
-        let conditions = shard.conditions(now);
-        let endpoints = courier.endpoints();
         let mut inner = self.inner.lock();
-        for condition in conditions.iter().filter(|condition| !inner.conditions.contains(condition)) {
+        for condition in told.conditions.iter().filter(|condition| !inner.conditions.contains(condition)) {
             let Condition { name, detail } = describe(condition);
             tracing::warn!(condition = name, "{detail}");
         }
-        *inner = Inner { stats: shard.stats(), full_batch: shard.full_batch(), conditions, endpoints };
+        *inner = told;
+    }
+
+    /// The last report.
+    pub(crate) fn read(&self) -> MutexGuard<'_, Told> {
+        self.inner.lock()
     }
 }
 
@@ -132,12 +157,15 @@ fn describe(condition: &ShardCondition) -> Condition {
 pub(crate) fn batching(reports: &[std::sync::Arc<Report>], linger: Duration) -> Batching {
     let mut batching = Batching { linger_ms: linger.as_millis() as u64, ..Batching::default() };
     for report in reports {
-        let Inner { stats, full_batch, .. } = report.inner.lock().clone();
+        let (stats, full_batch) = {
+            let told = report.read();
+            (told.stats, told.full_batch)
+        };
         batching.transfers += stats.transfers_signed;
         batching.batches += stats.batches_signed;
         batching.waiting += stats.waiting;
         batching.in_flight += stats.attempts;
-        batching.deaths += stats.deaths;
+        batching.deaths += stats.deaths_overtaken + stats.deaths_expired;
         batching.max_batch = batching.max_batch.max(full_batch);
     }
     batching
@@ -146,13 +174,13 @@ pub(crate) fn batching(reports: &[std::sync::Arc<Report>], linger: Duration) -> 
 pub(crate) fn health(reports: &[std::sync::Arc<Report>]) -> Health {
     let mut health = Health::default();
     for report in reports {
-        let Inner { conditions, endpoints, .. } = report.inner.lock().clone();
-        for condition in conditions.iter().map(describe) {
+        let told = report.read();
+        for condition in told.conditions.iter().map(describe) {
             if !health.conditions.contains(&condition) {
                 health.conditions.push(condition);
             }
         }
-        for (i, seen) in endpoints.into_iter().enumerate() {
+        for (i, seen) in told.endpoints.iter().enumerate() {
             let height = seen.latest_height.unwrap_or_default();
             health.final_height = health.final_height.max(height);
             let breaker = seen.breaker.as_str();
@@ -160,8 +188,20 @@ pub(crate) fn health(reports: &[std::sync::Arc<Report>]) -> Health {
                 Some(endpoint) => {
                     endpoint.height = endpoint.height.max(height);
                     endpoint.breaker = worse(endpoint.breaker, breaker);
+                    endpoint.lag = endpoint.lag.max(seen.lag);
+                    endpoint.syncing |= seen.syncing;
+                    endpoint.calls += seen.calls;
+                    endpoint.failures += seen.failures;
                 }
-                None => health.endpoints.push(Endpoint { name: seen.name, breaker, height }),
+                None => health.endpoints.push(Endpoint {
+                    name: seen.name.clone(),
+                    breaker,
+                    height,
+                    lag: seen.lag,
+                    syncing: seen.syncing,
+                    calls: seen.calls,
+                    failures: seen.failures,
+                }),
             }
         }
     }

@@ -21,12 +21,16 @@ mod listing;
 mod models;
 mod names;
 mod parts;
+mod purse;
 #[doc(hidden)]
 pub mod rig;
 mod ring;
 mod start;
 mod sync;
+mod tally;
+mod trace;
 mod unsaved;
+mod watch;
 mod worker;
 
 use std::{
@@ -47,9 +51,14 @@ pub use door::{Door, NewTransfer, Refused, Ticket};
 pub use health::{Batching, Condition, Endpoint, Health};
 pub use job::{Counts, Job, JobStatus};
 pub use keyshard_rpc as rpc;
-pub use keyshard_shard::{IdempotencyKey, Level, StoragePolicy, Trust};
+pub use keyshard_shard::{
+    AccountId, Histogram, IdempotencyKey, Level, StoragePolicy, Trust,
+    meter::{KeyState, Meter, Queues, Stages},
+};
 pub use listing::{Filter, Page};
+pub use purse::Holdings;
 pub use ring::Bell;
+pub use watch::{Calls, Key, Watch};
 
 /// What names a node's chain in journal and history: its genesis, or a hash of its id where nobody tells it.
 pub fn chain_name(status: &keyshard_rpc::Status) -> keyshard_shard::CryptoHash {
@@ -72,8 +81,10 @@ use health::Report;
 use history::{History, HistoryError, Keeper};
 use journal::Journal;
 use names::Names;
+use purse::Purse;
 use start::Preflight;
 use unsaved::Unsaved;
+use watch::Shards;
 use worker::{Ledger, Worker};
 
 /// A running engine. Cheap to clone; all clones are the same engine, and it stops with the last of them.
@@ -144,10 +155,23 @@ struct Running {
     bells: Vec<Bell>,
     threads: Vec<JoinHandle<()>>,
     linger: Duration,
+    purse: Arc<Purse>,
+    place: Place,
     /// Ends after the shards, and before the journal.
     keeper: Option<Keeper>,
     /// Ends last.
-    _journal: Arc<Journal>,
+    journal: Arc<Journal>,
+}
+
+/// Who pays what, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The paying account.
+    pub account: AccountId,
+    /// The token.
+    pub token: AccountId,
+    /// The chain, as its nodes call it: `mainnet`, `testnet`, ...
+    pub chain_id: String,
 }
 
 /// What [`Engine::drain`] left behind.
@@ -215,8 +239,10 @@ impl Engine {
             bells,
             threads: Vec::new(),
             linger: config.linger,
+            purse: Arc::default(),
+            place: Place { account: config.account.clone(), token: config.token.clone(), chain_id: chain.id.clone() },
             keeper: Some(keeper),
-            _journal: journal.clone(),
+            journal: journal.clone(),
         };
         let parts = parts.into_iter().zip(recovered).zip(appenders);
         for (index, (((keys, rings), recovered), appender)) in parts.enumerate() {
@@ -244,7 +270,9 @@ impl Engine {
             rpc.seed = settings.seed;
             let (bell, report) = (running.bells[index].clone(), running.reports[index].clone());
             let (shared, epoch, chain) = (running.shared.clone(), epoch.clone(), chain.clone());
-            let core = pin.then(|| cores[index]);
+            // One is enough to read what all of them spend.
+            let purse = (index == 0).then(|| (running.purse.clone(), running.reports.clone()));
+            let (core, doors) = (pin.then(|| cores[index]), config.doors);
             let body = move || {
                 if let Some(core) = core
                     && !core_affinity::set_for_current(core)
@@ -266,7 +294,11 @@ impl Engine {
                     shard.take_over(clock.now(), recovered);
                     shard.handle(clock.now(), Input::Head { head, endpoint });
                     courier.follow(epoch);
-                    Worker { shard, courier, rings, bell, ledger, clock, shared, report }.run().await;
+                    if let Some((purse, reports)) = purse {
+                        courier.watch_purse(purse, move || watch::paid(&reports), clock);
+                    }
+                    let recent = Vec::new();
+                    Worker { shard, courier, rings, doors, bell, ledger, clock, shared, report, recent }.run().await;
                 });
             };
             let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(or_abort("a shard", body))?;
@@ -347,6 +379,42 @@ impl Engine {
             health.conditions.push(Condition { name: "history-behind", detail });
         }
         health
+    }
+
+    /// Everything that is measured.
+    pub fn watch(&self) -> Watch {
+        let Running { shared, reports, purse, journal, .. } = &*self.0;
+        let shards = Shards::of(reports);
+        let Shards { meter, queues, keys, window, deaths_overtaken, deaths_expired, calls, block_time } = shards;
+        Watch {
+            counts: self.counts(),
+            pending: self.pending(),
+            pending_max: shared.backlog.limit(),
+            unsaved: shared.unsaved.len(),
+            batching: self.batching(),
+            health: self.health(),
+            holdings: purse.look(shared.clock.now(), meter.paid),
+            meter,
+            queues,
+            keys,
+            window,
+            deaths_overtaken,
+            deaths_expired,
+            calls,
+            journal: journal.stats(),
+            block_time,
+        }
+    }
+
+    /// The transfers that last changed, the latest first: at most so many, as of a moment ago. Those that have left the board for
+    /// the history are not among them.
+    pub fn recent(&self, limit: usize) -> Vec<Job> {
+        watch::recent(&self.0.reports, limit, |id| self.0.shared.board.job(id))
+    }
+
+    /// Who pays what, and where.
+    pub fn place(&self) -> &Place {
+        &self.0.place
     }
 
     /// Refuses new transfers from now on and waits until everything accepted has settled, or until `limit` is over.

@@ -7,7 +7,7 @@ use rtrb::Consumer;
 
 pub use crate::base64::base64;
 use crate::{
-    Door, Engine, Running, Shared, StartError,
+    Door, Engine, Place, Running, Shared, StartError,
     clock::Clock,
     history::{History, Keeper},
     journal::{Journal, Options},
@@ -53,14 +53,19 @@ impl Rig {
         let journal = Arc::new(journal);
         let month = Duration::from_hours(720);
         let keeper = Keeper::start(shared.clone(), journal.clone(), clock, month, settled_kept)?;
+        let account = |name: &str| name.parse().map_err(|_| StartError::Config(format!("{name} is no account")));
+        let place =
+            Place { account: account("test.near")?, token: account("ft.test.near")?, chain_id: "localnet".into() };
         let running = Running {
             shared,
             reports: Vec::new(),
             bells: Vec::new(),
             threads: Vec::new(),
             linger: Duration::ZERO,
+            purse: Arc::default(),
+            place,
             keeper: Some(keeper),
-            _journal: journal,
+            journal,
         };
         let rings = mesh.consumers.into_iter().flatten().collect();
         Ok((Self { engine: Engine(Arc::new(running)), rings }, doors))

@@ -4,16 +4,18 @@
 //! thread. So an answer needs no hop between threads, and a door that wakes the thread takes no lock.
 use std::{sync::Arc, time::Duration};
 
-use keyshard_shard::{Input, Lsn, Output, Record, Shard};
+use keyshard_shard::{Input, Lsn, Output, Record, Shard, TransferId};
 use rtrb::Consumer;
 
 use crate::{
     Shared,
     clock::Clock,
     courier::Courier,
-    health::Report,
+    health::{Report, Told},
     journal::{Appender, Journal},
     ring::{Bell, Piece},
+    trace,
+    watch::RECENT,
 };
 
 /// Pieces taken from one ring in one round: a busy ring does not keep the shard from its answers.
@@ -26,14 +28,18 @@ const REPORT_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Worker {
     pub(crate) shard: Shard,
     pub(crate) courier: Courier,
-    /// The rings of its keys.
+    /// The rings of its keys: those of the first key, one a door, then those of the second.
     pub(crate) rings: Vec<Consumer<Piece>>,
+    /// Rings of one key.
+    pub(crate) doors: usize,
     pub(crate) bell: Bell,
     pub(crate) ledger: Ledger,
     pub(crate) clock: Clock,
     pub(crate) shared: Arc<Shared>,
     /// Where it reports.
     pub(crate) report: Arc<Report>,
+    /// The last transfers that there was news of, the latest last: at most twice [`RECENT`].
+    pub(crate) recent: Vec<TransferId>,
 }
 
 /// A shard's side of the journal.
@@ -132,7 +138,9 @@ impl Worker {
             }
             self.shard.handle(now, Input::Tick);
             self.carry_out();
-            self.report.update(&self.shard, &self.courier, now);
+            if self.report.is_due(now) {
+                self.report();
+            }
             // The calls to the nodes run on this thread, too: they get their turn however busy the rings are.
             tokio::task::yield_now().await;
             if more {
@@ -141,6 +149,38 @@ impl Worker {
             let due = self.shard.next_wake().map_or(REPORT_PAUSE, |at| at.since(self.clock.now()));
             let _ = tokio::time::timeout(due.min(REPORT_PAUSE), self.bell.rung()).await;
         }
+    }
+
+    fn report(&mut self) {
+        let (now, shard) = (self.clock.now(), &self.shard);
+        let in_rings = |key: usize| {
+            let rings = self.rings.iter().skip(key * self.doors).take(self.doors);
+            rings.map(Consumer::slots).sum::<usize>()
+        };
+        let keys = shard.keys(now).into_iter().enumerate();
+        self.report.update(
+            now,
+            Told {
+                stats: shard.stats(),
+                full_batch: shard.full_batch(),
+                conditions: shard.conditions(now),
+                endpoints: self.courier.endpoints(),
+                meter: shard.meter().clone(),
+                queues: shard.queues(),
+                keys: keys.map(|(index, key)| (key, in_rings(index))).collect(),
+                window: shard.window(),
+                block_time: shard.block_time(),
+                calls: self.courier.calls(),
+                recent: self.recent.clone(),
+            },
+        );
+    }
+
+    /// Keeps the last ones in mind.
+    fn remember(&mut self, transfers: &[TransferId]) {
+        self.recent.extend(&transfers[transfers.len().saturating_sub(RECENT)..]);
+        let surplus = self.recent.len().saturating_sub(RECENT);
+        self.recent.drain(..surplus);
     }
 
     /// Returns whether a ring may hold more.
@@ -171,10 +211,18 @@ impl Worker {
                         self.ledger.held = Some(Output::Append { lsn, record });
                         break;
                     }
+                    trace::appended(&record);
                 }
-                Output::Send { id, hash, bytes, wait, avoid } => self.courier.send(id, hash, bytes, wait, avoid),
+                Output::Send { id, hash, bytes, wait, avoid } => {
+                    trace::sent(&hash);
+                    self.courier.send(id, hash, bytes, wait, avoid);
+                }
                 Output::Query { id, query } => self.courier.query(id, query),
-                Output::Tell { transfers, news } => self.shared.tell(&transfers, &news),
+                Output::Tell { transfers, news } => {
+                    self.shared.tell(&transfers, &news);
+                    trace::told(&self.shared.board, &transfers, &news);
+                    self.remember(&transfers);
+                }
             }
         }
         self.ledger.settle_up(&self.shared);
@@ -240,6 +288,8 @@ mod tests {
             shard: Shard::new(settings(), limits, vec![key]),
             courier: Courier::new(client, &settings(), chain, bell.clone()),
             rings: Vec::new(),
+            doors: 0,
+            recent: Vec::new(),
             bell,
             ledger: Ledger::new(Arc::new(journal), appender, 0),
             clock,

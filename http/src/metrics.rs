@@ -2,6 +2,9 @@
 //!
 //! Each front-end thread counts into its own [`Stats`]; a scrape adds them up. The request path takes no lock.
 //! `ft_service_queue_length` counts transfers that wait for a batch: requests themselves are never queued here.
+//! Every family is in `METRICS.md`; a test holds it to that.
+mod engine;
+
 use std::{
     fmt::{Display, Write as _},
     sync::{
@@ -12,7 +15,7 @@ use std::{
 };
 
 use http::{Method, StatusCode};
-use keyshard_engine::{Engine, JobStatus};
+use keyshard_engine::{Engine, Histogram, JobStatus};
 
 use crate::{process, router::Route};
 
@@ -25,7 +28,6 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OT
 /// Every status that an answer can have.
 const STATUSES: [u16; 12] = [200, 202, 204, 400, 404, 408, 409, 413, 415, 422, 500, 503];
 const SERIES: usize = METHODS.len() * Route::NAMES.len() * STATUSES.len();
-const BREAKER_STATES: [&str; 3] = ["closed", "half-open", "open"];
 
 /// What one front-end thread counts.
 pub(crate) struct Stats {
@@ -101,7 +103,7 @@ pub(crate) fn page(
     page.family("keyshard_http_connections", "gauge", "Open client connections");
     page.sample("keyshard_http_connections", &[], connections);
     if let Some(engine) = engine {
-        self::engine(&mut page, engine);
+        engine::write(&mut page, &engine.watch());
     }
     page.text
 }
@@ -199,55 +201,6 @@ fn service(page: &mut Page, stats: &[Arc<Stats>], engine: Option<&Engine>) {
     }
 }
 
-fn engine(page: &mut Page, engine: &Engine) {
-    let batching = engine.batching();
-    let health = engine.health();
-    for (name, kind, help, value) in [
-        (
-            "keyshard_batched_transfers_total",
-            "counter",
-            "Transfers put into signed transactions, repeated ones included",
-            batching.transfers,
-        ),
-        ("keyshard_batches_total", "counter", "Transactions signed", batching.batches),
-        ("keyshard_transfers_waiting", "gauge", "Transfers that wait for a batch", batching.waiting as u64),
-        (
-            "keyshard_transactions_in_flight",
-            "gauge",
-            "Transactions whose end is not known yet",
-            batching.in_flight as u64,
-        ),
-        (
-            "keyshard_transactions_dead_total",
-            "counter",
-            "Transactions proven dead, whose transfers were signed anew",
-            batching.deaths,
-        ),
-        ("keyshard_block_height", "gauge", "Height of the last block known", health.final_height),
-    ] {
-        page.family(name, kind, help);
-        page.sample(name, &[], value);
-    }
-    let name = "keyshard_condition";
-    page.family(name, "gauge", "1 while this keeps transfers from going out");
-    for condition in &health.conditions {
-        page.sample(name, &[("name", condition.name)], 1);
-    }
-    let name = "keyshard_endpoint_breaker";
-    page.family(name, "gauge", "1 for the state that the circuit breaker of an endpoint is in");
-    for endpoint in &health.endpoints {
-        for state in BREAKER_STATES {
-            let labels = [("endpoint", endpoint.name.as_str()), ("state", state)];
-            page.sample(name, &labels, u8::from(endpoint.breaker == state));
-        }
-    }
-    let name = "keyshard_endpoint_block_height";
-    page.family(name, "gauge", "Height of the last block that an endpoint told of");
-    for endpoint in &health.endpoints {
-        page.sample(name, &[("endpoint", endpoint.name.as_str())], endpoint.height);
-    }
-}
-
 /// How many transfers are in each status.
 pub(crate) fn by_status(engine: &Engine) -> [(JobStatus, u64); 5] {
     let counts = engine.counts();
@@ -290,6 +243,26 @@ impl Page {
         }
         let _ = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
     }
+
+    /// A family of one sample without labels.
+    pub(crate) fn one(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
+        self.family(name, kind, help);
+        self.sample(name, &[], value);
+    }
+
+    /// The samples of a histogram, whose values are divided by `unit`.
+    pub(crate) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], histogram: &Histogram, unit: f64) {
+        let [bucket, sum, count] = ["bucket", "sum", "count"].map(|part| format!("{name}_{part}"));
+        let mut below = 0;
+        let bounds = histogram.bounds().iter().map(|bound| (*bound as f64 / unit).to_string());
+        for (bound, inside) in bounds.chain(["+Inf".to_owned()]).zip(histogram.counts()) {
+            below += inside;
+            let labels: Vec<_> = [("le", bound.as_str())].into_iter().chain(labels.iter().copied()).collect();
+            self.sample(&bucket, &labels, below);
+        }
+        self.sample(&sum, labels, histogram.sum() as f64 / unit);
+        self.sample(&count, labels, below);
+    }
 }
 
 #[cfg(test)]
@@ -330,6 +303,19 @@ mod tests {
         ] {
             assert!(page.lines().any(|found| found == line), "{line}\nnot in\n{page}");
         }
+    }
+
+    #[test]
+    fn buckets_are_added_up() {
+        let mut histogram = Histogram::new(&[1_000, 1_500_000]);
+        for value in [500, 1_000, 1_200_000, 9_000_000] {
+            histogram.record(value);
+        }
+        let mut page = Page { text: String::new() };
+        page.histogram("h", &[("a", "b")], &histogram, 1e6);
+        let expected = "h_bucket{le=\"0.001\",a=\"b\"} 2\nh_bucket{le=\"1.5\",a=\"b\"} 3\nh_bucket{le=\"+Inf\",a=\"b\"} 4\n\
+                        h_sum{a=\"b\"} 10.2015\nh_count{a=\"b\"} 4\n";
+        assert_eq!(page.text, expected);
     }
 
     #[test]

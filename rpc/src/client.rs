@@ -38,6 +38,54 @@ pub struct Client {
     max_response_bytes: usize,
     /// The breakers' time counts from here.
     origin: Instant,
+    observer: Option<Box<dyn Fn(Observed)>>,
+}
+
+/// One call, when it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Observed {
+    /// The JSON-RPC method.
+    pub method: &'static str,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// From the first byte of the request to the last of the answer; `None` if no endpoint could be asked.
+    pub took: Option<Duration>,
+}
+
+/// How a call ended: an answer, or the kind of its [`Fate`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// An answer to use.
+    Answered,
+    /// [`Fate::Refused`]
+    Refused,
+    /// [`Fate::Unknown`]
+    Unknown,
+    /// [`Fate::NeverLeft`]
+    NeverLeft,
+}
+
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Answered, Self::Refused, Self::Unknown, Self::NeverLeft];
+
+    /// `answered`, `refused`, `unknown`, `never_left`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Refused => "refused",
+            Self::Unknown => "unknown",
+            Self::NeverLeft => "never_left",
+        }
+    }
+
+    fn of(fate: &Fate) -> Self {
+        match fate {
+            Fate::NeverLeft => Self::NeverLeft,
+            Fate::Unknown => Self::Unknown,
+            Fate::Refused(_) => Self::Refused,
+        }
+    }
 }
 
 struct Pool {
@@ -82,7 +130,14 @@ impl Client {
             timeouts: config.timeouts,
             max_response_bytes: config.max_response_bytes,
             origin: Instant::now(),
+            observer: None,
         })
+    }
+
+    /// Calls `observer` whenever a call is over: once an endpoint that was asked. Nothing may wait in there.
+    #[must_use]
+    pub fn observed_by(self, observer: impl Fn(Observed) + 'static) -> Self {
+        Self { observer: Some(Box::new(observer)), ..self }
     }
 
     /// Every endpoint's health, in the operator's order.
@@ -138,7 +193,7 @@ impl Client {
     pub(crate) async fn call<T: Parse>(
         &self,
         plan: Plan,
-        method: &str,
+        method: &'static str,
         params: &impl Serialize,
     ) -> Result<Answer<T>, Error> {
         let body = request::body(method, params).map_err(|why| never_left(None, &why.to_string()))?;
@@ -146,15 +201,18 @@ impl Client {
         let mut tried: Vec<EndpointId> = Vec::new();
         let mut last = None;
         while let Some(call) = self.begin(plan, &tried) {
-            let id = call.id;
+            let (id, began) = (call.id, self.now());
             let outcome = self.exchange(id, body.clone(), plan.timeout).await;
+            let took = Some(self.now().saturating_sub(began));
             match outcome {
                 Ok(value) => {
                     call.end(Verdict::Success);
+                    self.observe(Observed { method, outcome: Outcome::Answered, took });
                     return Ok(Answer { value, endpoint: id });
                 }
                 Err(failure) => {
                     call.end(failure.verdict);
+                    self.observe(Observed { method, outcome: Outcome::of(&failure.fate), took });
                     let Failure { fate, message, retry_after, .. } = failure;
                     let error = Error { fate, endpoint: Some(id), message: message.into(), retry_after };
                     if error.fate != Fate::NeverLeft {
@@ -165,7 +223,16 @@ impl Client {
                 }
             }
         }
-        Err(last.unwrap_or_else(|| self.nobody(plan.route)))
+        Err(last.unwrap_or_else(|| {
+            self.observe(Observed { method, outcome: Outcome::NeverLeft, took: None });
+            self.nobody(plan.route)
+        }))
+    }
+
+    fn observe(&self, observed: Observed) {
+        if let Some(observer) = &self.observer {
+            observer(observed);
+        }
     }
 
     fn begin(&self, plan: Plan, tried: &[EndpointId]) -> Option<InFlight<'_>> {

@@ -58,7 +58,7 @@ mod hostile;
 mod recordings;
 
 pub use chain::{Block, Chunk, ProtocolConfig, Status};
-pub use client::{Answer, Client};
+pub use client::{Answer, Client, Observed, Outcome};
 pub use config::{Config, ConfigError, ENDPOINTS_MAX, Endpoint, Timeouts};
 pub use endpoints::{EndpointHealth, EndpointId, Route};
 pub use fate::{Error, Fate, Refusal};

@@ -85,6 +85,10 @@ pub(crate) struct Attempt {
     pub(crate) unprovable: bool,
     /// Lost or useless answers since it last got further.
     tries: u32,
+    /// When it was sent first, in this life.
+    pub(crate) sent_at: Option<Instant>,
+    /// When a node first said that it has run.
+    pub(crate) executed_at: Option<Instant>,
     /// The last refusal.
     pub(crate) refusal: Option<Refusal>,
     /// Who gave it, or has given testimony: another is to be asked.
@@ -149,6 +153,8 @@ impl Attempt {
             testimony: Vec::new(),
             unprovable: false,
             tries: 0,
+            sent_at: None,
+            executed_at: None,
             refusal: None,
             avoid: EndpointSet::default(),
         }

@@ -20,8 +20,10 @@ mod attempt;
 mod batch;
 mod blame;
 mod endpoints;
+pub mod histogram;
 mod key;
 pub mod limits;
+pub mod meter;
 pub mod mutants;
 mod record;
 mod registry;
@@ -38,6 +40,7 @@ use std::{sync::Arc, time::Duration};
 
 pub use attempt::Proof;
 pub use endpoints::{EndpointIndex, EndpointSet, Trust};
+pub use histogram::Histogram;
 pub use key::AccessKey;
 pub use near_primitives::{hash::CryptoHash, types::AccountId};
 pub use record::{Closed, Lsn, Record, RecordError};

@@ -13,6 +13,7 @@ use crate::{
     Reply, StoragePolicy, Transfer, TransferId, Trust,
     attempt::{Ask, Attempt, Phase},
     limits,
+    meter::{KeyState, KeyView, Meter, Queues, Undurable},
     mutants::Mutant,
     registry::Registry,
     transfer::Open,
@@ -75,8 +76,10 @@ pub struct Stats {
     pub batches_signed: u64,
     /// Transfers in them; one that was signed twice counts twice.
     pub transfers_signed: u64,
-    /// Transactions proven dead since start.
-    pub deaths: u64,
+    /// Transactions proven dead since start: their nonce was taken by another.
+    pub deaths_overtaken: u64,
+    /// Transactions proven dead since start: expired unused.
+    pub deaths_expired: u64,
 }
 
 /// Why nothing new is signed. What is in flight goes on.
@@ -158,6 +161,8 @@ pub struct Shard {
     random: u64,
 
     stats: Stats,
+    meter: Meter,
+    undurable: Undurable,
     outputs: VecDeque<Pending>,
 }
 
@@ -225,6 +230,8 @@ impl Shard {
             gas_deposit: limits::GAS_DEPOSIT_START,
             random,
             stats: Stats::default(),
+            meter: Meter::default(),
+            undurable: Undurable::default(),
             outputs: VecDeque::new(),
         }
     }
@@ -233,7 +240,7 @@ impl Shard {
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
             Input::Accept(transfer) => self.accept(now, transfer),
-            Input::Durable(lsn) => self.durable(lsn),
+            Input::Durable(lsn) => self.durable(now, lsn),
             Input::Reply { id, reply } => self.reply(now, id, reply),
             Input::Head { head, endpoint } => self.head_told(now, head, endpoint),
             Input::Limits(chain) => {
@@ -275,6 +282,55 @@ impl Shard {
         Stats { waiting: queued + self.registry.parked(), attempts: self.attempts.len(), ..self.stats }
     }
 
+    /// Measurements since start.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// What waits, by what it waits for.
+    pub fn queues(&self) -> Queues {
+        Queues {
+            ready: self.ready.len(),
+            apart: self.parts.iter().map(VecDeque::len).sum::<usize>() + self.lone.len(),
+            later: self.later.len(),
+            unregistered: self.registry.parked(),
+        }
+    }
+
+    /// Every key, in the order of [`Self::new`]. Walks the open attempts.
+    pub fn keys(&self, now: Instant) -> Vec<KeyView> {
+        let view = |key: &AccessKey| KeyView {
+            public_key: key.public_key().clone(),
+            state: match () {
+                () if key.signer.is_none() => KeyState::Retired,
+                () if key.rests_after(now).is_some() => KeyState::Resting,
+                () if key.in_flight >= self.settings.window => KeyState::Full,
+                () => KeyState::Free,
+            },
+            in_flight: key.in_flight,
+            open: 0,
+            nonce: key.nonce(),
+            nonce_lag: 0,
+        };
+        let mut views: Vec<KeyView> = self.keys.iter().map(view).collect();
+        for attempt in self.attempts.values() {
+            let view = &mut views[attempt.key];
+            view.open += 1;
+            view.nonce_lag = view.nonce_lag.max((view.nonce + 1).saturating_sub(attempt.nonce));
+        }
+        views
+    }
+
+    /// Transactions of one key that may be waiting for a block.
+    pub fn window(&self) -> usize {
+        self.settings.window
+    }
+
+    /// The time from block to block, as far as it was seen.
+    pub fn block_time(&self) -> Duration {
+        self.block_time
+    }
+
     /// What keeps transfers from going out, at this moment.
     pub fn conditions(&self, now: Instant) -> Vec<Condition> {
         let mut conditions = Vec::new();
@@ -313,6 +369,8 @@ impl Shard {
         } else {
             self.untold.push_back((lsn, transfer.id, Untold::Accepted));
         }
+        self.meter.accepted += 1;
+        self.undurable.accepted(now, lsn);
         let open = Open::new(transfer, now);
         self.queue(now, open);
     }
@@ -346,15 +404,19 @@ impl Shard {
         }
     }
 
-    fn durable(&mut self, lsn: Lsn) {
+    fn durable(&mut self, now: Instant, lsn: Lsn) {
         assert!(lsn <= self.lsn, "the journal reports record {lsn}, but only {} were appended", self.lsn);
         self.durable = self.durable.max(lsn);
+        self.undurable.durable(now, self.durable, &mut self.meter.stages.durable);
         self.tell_durable();
         while let Some(&(lsn, id)) = self.unsynced.front() {
             if lsn > self.durable {
                 break;
             }
             self.unsynced.pop_front();
+            if let Some(attempt) = self.attempts.get_mut(&id) {
+                self.meter.sent(now, attempt);
+            }
             self.ask(id, Ask::Send);
         }
     }

@@ -59,7 +59,10 @@ mod tests;
 use std::{path::Path, sync::Arc};
 
 use crossbeam::utils::CachePadded;
-use keyshard_shard::{Lsn, Record};
+use keyshard_shard::{
+    Histogram, Lsn, Record,
+    histogram::{COUNT_BOUNDS, TIME_BOUNDS},
+};
 use uuid::Uuid;
 
 pub use appender::{Appender, Full};
@@ -71,6 +74,7 @@ pub use writer::{OnFailure, abort};
 use crate::{
     ring::Bell,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    tally::Tally,
 };
 
 /// When data is forced onto the disk.
@@ -134,7 +138,7 @@ pub struct Cut {
 }
 
 /// Numbers of a journal since it was opened, for metrics.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stats {
     /// Groups synced: `records / groups` records share one sync.
     pub groups: u64,
@@ -144,6 +148,10 @@ pub struct Stats {
     pub bytes: u64,
     /// The segment that is being written.
     pub segment: u64,
+    /// Records in a group.
+    pub group_records: Histogram,
+    /// Time that it took to write and sync a group, in microseconds. One that fills a segment is synced apart, and is not here.
+    pub sync_time: Histogram,
 }
 
 /// An open journal: nobody else has it as long as this lives.
@@ -156,13 +164,28 @@ pub struct Journal {
 }
 
 /// What the journal thread tells.
-#[derive(Default)]
 struct Shared {
     stop: AtomicBool,
     groups: AtomicU64,
     records: AtomicU64,
     bytes: AtomicU64,
     segment: CachePadded<AtomicU64>,
+    group_records: Tally,
+    sync_time: Tally,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            stop: AtomicBool::default(),
+            groups: AtomicU64::default(),
+            records: AtomicU64::default(),
+            bytes: AtomicU64::default(),
+            segment: CachePadded::default(),
+            group_records: Tally::new(COUNT_BOUNDS),
+            sync_time: Tally::new(TIME_BOUNDS),
+        }
+    }
 }
 
 impl Journal {
@@ -244,6 +267,8 @@ impl Journal {
             records: shared.records.load(Ordering::Relaxed),
             bytes: shared.bytes.load(Ordering::Relaxed),
             segment: self.segment(),
+            group_records: shared.group_records.read(),
+            sync_time: shared.sync_time.read(),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The journal thread: takes what has gathered in the rings, makes it durable at once, tells the shards.
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use crossbeam::utils::CachePadded;
 use keyshard_shard::Lsn;
@@ -132,7 +132,10 @@ impl Writer {
         if records == 0 {
             return Ok(false);
         }
+        let began = Instant::now();
         self.log.commit()?;
+        self.shared.sync_time.record(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
+        self.shared.group_records.record(records);
         self.shared.segment.store(self.log.segment(), Ordering::Release);
         self.shared.groups.fetch_add(1, Ordering::Relaxed);
         self.shared.records.fetch_add(records, Ordering::Relaxed);

@@ -63,6 +63,50 @@ async fn json_lines_as_the_node_service_writes_them() {
     }
 }
 
+/// With `LOG_LEVEL=debug` a transfer can be followed through the log, from its transaction's signature to its end.
+#[tokio::test]
+async fn debug_lines_follow_transfers_and_transactions() {
+    let stage = Stage::new("contract-log-debug", 100, &[("NODE_ENV", "production"), ("LOG_LEVEL", "debug")]);
+    let mut program = stage.run(&["serve"]);
+    let listening: Value = serde_json::from_str(&program.line_with("HTTP server listening")).unwrap();
+    program.line_with("Server ready to accept requests");
+    let base = format!("http://{}", listening["address"].as_str().unwrap());
+    let body = r#"{"transfers":[{"receiverId":"user1.test.near","amount":"1"},{"receiverId":"user2.test.near","amount":"2"}]}"#;
+    let answer = crate::common::send(&base, body).await;
+    assert_eq!(answer.0, 200);
+    program.signal("TERM");
+    assert!(program.end().success());
+    let answer: Value = serde_json::from_str(&answer.1).unwrap();
+    let (hash, ids) = (&answer["transactionHash"], answer["jobIds"].as_array().unwrap());
+    let all = lines(&program.output());
+    let said = |text: &str| all.iter().filter(|line| line["msg"] == text).collect::<Vec<_>>();
+    let [signed] = said("transaction signed")[..] else { panic!("{all:#?}") };
+    assert_eq!((&signed["txHash"], &signed["transfers"], &signed["level"]), (hash, &json!(2), &json!(20)), "{signed}");
+    assert!(signed["key"].as_str().unwrap().starts_with("ed25519:"), "{signed}");
+    assert!(signed["nonce"].is_u64() && signed["batchId"].as_str().unwrap().starts_with("batch-"), "{signed}");
+    for text in ["transaction sent", "transaction final"] {
+        let [line] = said(text)[..] else { panic!("{text}: {all:#?}") };
+        assert_eq!(line["txHash"], *hash);
+    }
+    for (text, status) in [
+        ("transfer signed", json!("processing")),
+        ("transfer executed", json!("submitted")),
+        ("transfer final", json!("finalized")),
+    ] {
+        let of: Vec<&Value> = said(text).into_iter().map(|line| &line["jobId"]).collect();
+        // A node that answers late may tell of FINAL at once.
+        assert!(
+            of == ids.iter().collect::<Vec<_>>() || (of.is_empty() && text == "transfer executed"),
+            "{text}: {of:?}"
+        );
+        for line in said(text) {
+            assert_eq!((&line["txHash"], &line["attempt"], &line["status"]), (hash, &json!(1), &status), "{line}");
+        }
+    }
+    let secrets = &stage.credentials().keys;
+    assert!(!all.iter().any(|line| secrets.iter().any(|secret| line.to_string().contains(&secret[8..]))));
+}
+
 #[tokio::test]
 async fn a_log_file_is_appended_to_and_its_directories_are_made() {
     let stage = Stage::new("contract-log-file", 100, &[("NODE_ENV", "production")]);

@@ -80,7 +80,7 @@ impl Shard {
             self.free_slot(id);
         }
         if self.attempts.get(&id).is_some_and(|attempt| attempt.reached != reached) {
-            self.progressed(id, &next);
+            self.progressed(now, id, &next);
         } else if let Some(why) = lost {
             self.delayed(id, &format!("no answer from the node, asking again: {why}"));
         } else if refused {
@@ -102,7 +102,10 @@ impl Shard {
             Next::Landed { gas_burnt } => self.landed(now, id, gas_burnt),
             Next::Failed { index, failure } => self.failed(now, id, index, &failure),
             Next::Dead(proof) => {
-                self.stats.deaths += 1;
+                match proof {
+                    Proof::Overtaken { .. } => self.stats.deaths_overtaken += 1,
+                    Proof::Expired { .. } => self.stats.deaths_expired += 1,
+                }
                 let attempt = self.close(now, id, Closed::Dead(proof));
                 match attempt.permanent {
                     Some(why) => self.refused_for_good(now, attempt.transfers, &why),
@@ -159,9 +162,13 @@ impl Shard {
     }
 
     /// A node saw it further than before.
-    pub(super) fn progressed(&mut self, id: u64, next: &Next) {
-        let Some(attempt) = self.attempts.get(&id) else { return };
+    pub(super) fn progressed(&mut self, now: Instant, id: u64, next: &Next) {
+        let Some(attempt) = self.attempts.get_mut(&id) else { return };
         let Some(level) = attempt.reached else { return };
+        if level >= Level::ExecutedOptimistic {
+            self.meter.executed(now, attempt);
+        }
+        let attempt = &*attempt;
         let transfers = attempt.transfers.iter().map(|open| open.transfer.id).collect();
         if level >= Level::ExecutedOptimistic {
             // What it registered is registered for the batches that follow. Should a reorganisation undo it, they fail,
@@ -217,7 +224,8 @@ impl Shard {
     }
 
     pub(super) fn landed(&mut self, now: Instant, id: u64, gas_burnt: Option<u64>) {
-        let attempt = self.close(now, id, Closed::Landed);
+        let mut attempt = self.close(now, id, Closed::Landed);
+        self.meter.landed(now, &mut attempt, gas_burnt);
         if let Some(gas) = gas_burnt {
             self.observe_gas(gas, attempt.steps.len());
         }
@@ -233,6 +241,7 @@ impl Shard {
     pub(super) fn failed(&mut self, now: Instant, id: u64, index: Option<u64>, failure: &Failure) {
         let why = blame::text(failure);
         let mut attempt = self.close(now, id, Closed::Failed { index, why: why.clone() });
+        self.meter.undone += 1;
         if attempt.is_fence() {
             return;
         }
@@ -359,6 +368,7 @@ impl Shard {
 
     pub(super) fn fail(&mut self, now: Instant, open: &Open, reason: Box<str>) {
         let id = open.transfer.id;
+        self.meter.failed += 1;
         let lsn = self.append(Record::Failed { id, reason: reason.clone(), at: now });
         self.untold.push_back((lsn, id, Untold::Failed(reason)));
     }

@@ -132,6 +132,7 @@ impl Shard {
         let public_key = self.keys[key].public_key().clone();
 
         let transfers: Box<[TransferId]> = plan.transfers.iter().map(|open| open.transfer.id).collect();
+        self.meter.signed(now, &plan.transfers);
         self.stats.batches_signed += 1;
         self.stats.transfers_signed += transfers.len() as u64;
         let number = self.stats.batches_signed * self.settings.shards as u64 + self.settings.index as u64;

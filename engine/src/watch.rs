@@ -1,0 +1,225 @@
+//! Everything that the engine measures, at one moment: `/metrics` and the dashboard are both made from it.
+use std::{sync::Arc, time::Duration};
+
+use keyshard_rpc::{Observed, Outcome};
+use keyshard_shard::{
+    Histogram, TransferId,
+    meter::{KeyState, Meter, Queues},
+};
+
+use crate::{Batching, Counts, Health, Holdings, Job, health::Report, journal};
+
+/// Transfers that a shard remembers to have had news of. Each has about five in its life.
+pub(crate) const RECENT: usize = 256;
+
+/// Everything that the engine measures. What shards measure is at most a second old.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    /// Transfers by status: the open ones, and what has settled since start.
+    pub counts: Counts,
+    /// Accepted transfers that have not settled.
+    pub pending: usize,
+    /// How many there may be.
+    pub pending_max: usize,
+    /// Settled transfers that are not in the history yet.
+    pub unsaved: usize,
+    /// What the batching achieved.
+    pub batching: Batching,
+    /// What hinders it, and how its endpoints are.
+    pub health: Health,
+    /// What all shards measured, added up.
+    pub meter: Meter,
+    /// By shard: what waits there.
+    pub queues: Vec<Queues>,
+    /// By access key.
+    pub keys: Vec<Key>,
+    /// Transactions of one key that may be waiting for a block.
+    pub window: usize,
+    /// Transactions proven dead because another took their nonce.
+    pub deaths_overtaken: u64,
+    /// Transactions proven dead because they expired unused.
+    pub deaths_expired: u64,
+    /// Calls to the nodes, by method.
+    pub calls: Vec<Calls>,
+    /// The journal's numbers.
+    pub journal: journal::Stats,
+    /// What the account holds.
+    pub holdings: Holdings,
+    /// The time from block to block, as far as it was seen.
+    pub block_time: Duration,
+}
+
+/// One access key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// `ed25519:...`
+    pub public_key: Arc<str>,
+    /// The shard that owns it.
+    pub shard: usize,
+    /// Whether it takes new transactions.
+    pub state: KeyState,
+    /// Requests in its rings that the shard has not taken yet; a large request is several.
+    pub ring: usize,
+    /// Transactions that may be waiting for a block: at most [`Watch::window`].
+    pub in_flight: usize,
+    /// Transactions whose end is not known.
+    pub open: usize,
+    /// The last nonce used.
+    pub nonce: u64,
+    /// Nonces from the oldest transaction whose end is not known to the last one used.
+    pub nonce_lag: u64,
+}
+
+impl Key {
+    /// How it is shown: the first characters, enough to tell the keys of an account apart.
+    pub fn short(&self) -> &str {
+        const SHOWN: usize = "ed25519:".len() + 8;
+        self.public_key.get(..SHOWN).unwrap_or(&self.public_key)
+    }
+}
+
+/// Calls of one JSON-RPC method.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Calls {
+    /// The method.
+    pub method: &'static str,
+    /// How many ended how, in the order of [`Outcome::ALL`].
+    pub outcomes: [u64; Outcome::ALL.len()],
+    /// How long they took, in microseconds. Of `send_tx` and `tx` most of it is the node waiting for the chain.
+    pub took: Histogram,
+}
+
+impl Calls {
+    fn new(method: &'static str) -> Self {
+        Self { method, outcomes: Default::default(), took: Histogram::of_times() }
+    }
+
+    /// Counts one.
+    pub(crate) fn count(all: &mut Vec<Self>, call: Observed) {
+        let calls = Self::of(all, call.method);
+        calls.outcomes[call.outcome as usize] += 1;
+        if let Some(took) = call.took {
+            calls.took.record_time(took, 1);
+        }
+    }
+
+    fn of<'a>(all: &'a mut Vec<Self>, method: &'static str) -> &'a mut Self {
+        let at = all.iter().position(|calls| calls.method == method).unwrap_or_else(|| {
+            all.push(Self::new(method));
+            all.len() - 1
+        });
+        &mut all[at]
+    }
+
+    fn add(all: &mut Vec<Self>, other: &Self) {
+        let calls = Self::of(all, other.method);
+        for (count, other) in calls.outcomes.iter_mut().zip(other.outcomes) {
+            *count += other;
+        }
+        calls.took.add(&other.took);
+    }
+}
+
+/// What the shards reported, put together.
+#[derive(Default)]
+pub(crate) struct Shards {
+    pub(crate) meter: Meter,
+    pub(crate) queues: Vec<Queues>,
+    pub(crate) keys: Vec<Key>,
+    pub(crate) window: usize,
+    pub(crate) deaths_overtaken: u64,
+    pub(crate) deaths_expired: u64,
+    pub(crate) calls: Vec<Calls>,
+    pub(crate) block_time: Duration,
+}
+
+impl Shards {
+    pub(crate) fn of(reports: &[Arc<Report>]) -> Self {
+        let mut all = Self::default();
+        for (shard, report) in reports.iter().enumerate() {
+            let told = report.read();
+            all.meter.add(&told.meter);
+            all.queues.push(told.queues);
+            all.keys.extend(told.keys.iter().map(|(key, ring)| Key {
+                public_key: key.public_key.clone(),
+                shard,
+                state: key.state,
+                ring: *ring,
+                in_flight: key.in_flight,
+                open: key.open,
+                nonce: key.nonce,
+                nonce_lag: key.nonce_lag,
+            }));
+            all.window = all.window.max(told.window);
+            all.deaths_overtaken += told.stats.deaths_overtaken;
+            all.deaths_expired += told.stats.deaths_expired;
+            told.calls.iter().for_each(|calls| Calls::add(&mut all.calls, calls));
+            all.block_time = all.block_time.max(told.block_time);
+        }
+        all.calls.sort_unstable_by_key(|calls| calls.method);
+        all
+    }
+}
+
+/// Token units that all shards have paid.
+pub(crate) fn paid(reports: &[Arc<Report>]) -> u128 {
+    reports.iter().fold(0u128, |sum, report| sum.saturating_add(report.read().meter.paid))
+}
+
+/// The transfers that shards last had news of, the latest first, at most so many; none that has left the board.
+pub(crate) fn recent(reports: &[Arc<Report>], limit: usize, job: impl Fn(TransferId) -> Option<Job>) -> Vec<Job> {
+    let mut ids: Vec<TransferId> = reports.iter().flat_map(|report| latest(&report.read().recent, limit)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut jobs: Vec<Job> = ids.into_iter().filter_map(job).collect();
+    jobs.sort_by(|a, b| (b.updated_at_ms, b.id).cmp(&(a.updated_at_ms, a.id)));
+    jobs.truncate(limit);
+    jobs
+}
+
+/// The last so many different ones.
+fn latest(ids: &[TransferId], limit: usize) -> Vec<TransferId> {
+    let mut last = Vec::with_capacity(limit);
+    for id in ids.iter().rev() {
+        if !last.contains(id) {
+            last.push(*id);
+            if last.len() == limit {
+                break;
+            }
+        }
+    }
+    last
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_counted_by_method_and_outcome_and_added_up() {
+        let (mut one, mut other) = (Vec::new(), Vec::new());
+        let took = Some(Duration::from_millis(3));
+        Calls::count(&mut one, Observed { method: "tx", outcome: Outcome::Answered, took });
+        Calls::count(&mut one, Observed { method: "tx", outcome: Outcome::NeverLeft, took: None });
+        Calls::count(&mut other, Observed { method: "block", outcome: Outcome::Unknown, took });
+        Calls::count(&mut other, Observed { method: "tx", outcome: Outcome::Refused, took });
+        other.iter().for_each(|calls| Calls::add(&mut one, calls));
+        let seen: Vec<_> = one.iter().map(|calls| (calls.method, calls.outcomes, calls.took.count())).collect();
+        assert_eq!(seen, [("tx", [1, 1, 0, 1], 2), ("block", [0, 0, 1, 0], 1)]);
+    }
+
+    #[test]
+    fn outcomes_are_counted_in_their_order() {
+        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, index);
+        }
+    }
+
+    #[test]
+    fn the_latest_are_each_named_once() {
+        let ids = [1, 2, 3, 2, 4, 4].map(TransferId);
+        assert_eq!(latest(&ids, 3), [4, 2, 3].map(TransferId));
+        assert_eq!(latest(&ids, 9), [4, 2, 3, 1].map(TransferId));
+    }
+}
