@@ -151,6 +151,11 @@ impl Allowance {
         self.state.lock().windows.iter().map(|window| window.limit).min().unwrap_or(u128::MAX)
     }
 
+    /// Changes the limit of a period. What is spent stays spent.
+    pub fn set_limit(&self, period: Period, limit: u128) {
+        self.state.lock().windows.iter_mut().filter(|window| window.period == period).for_each(|it| it.limit = limit);
+    }
+
     /// Takes so many units, or none. May wait for the disk.
     pub fn take(&self, units: u128) -> Result<(), Denied> {
         self.take_at(units, units, now()).map(|_| ())
@@ -332,6 +337,19 @@ mod tests {
         let tomorrow = START + wait + Duration::from_hours(25);
         assert_eq!(allowance.take_at(100, 100, tomorrow), Ok(100));
         assert!(allowance.take_at(1, 1, START).is_err(), "a clock that is set back refills nothing");
+    }
+
+    #[test]
+    fn another_limit_forgives_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let allowance = Allowance::open_at(&directory.path().join("a"), &[(Period::Day, 100)], START).unwrap();
+        assert_eq!(allowance.take_at(80, 80, START), Ok(80));
+        allowance.set_limit(Period::Day, 50);
+        assert_eq!(spent(allowance.take_at(1, 1, START)).left, 0);
+        assert_eq!(spent(allowance.take_at(51, 51, START)).retry_after, None);
+        allowance.set_limit(Period::Minute, 1);
+        allowance.set_limit(Period::Day, 200);
+        assert_eq!(allowance.take_at(1, 200, START), Ok(120));
     }
 
     #[test]

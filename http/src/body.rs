@@ -101,6 +101,25 @@ pub(crate) async fn unpack(body: Body<'_>, coding: Coding) -> Result<Body<'_>, B
     }
 }
 
+/// Reads a body that nobody wants, without keeping anything. Returns whether it came to its end in time and within the limit.
+pub(crate) async fn skip(service: &Service, mut body: Incoming) -> bool {
+    if usize::try_from(body.size_hint().lower()).map_or(true, |declared| declared > MAX_BYTES) {
+        return false;
+    }
+    let reading = async {
+        let mut bytes = 0;
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return false };
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+            if bytes > MAX_BYTES {
+                return false;
+            }
+        }
+        true
+    };
+    tokio::time::timeout(service.http().body_timeout, reading).await.unwrap_or(false)
+}
+
 /// Reads on without keeping anything, up to so many bytes.
 async fn discard(mut body: Incoming, limit: usize) -> BodyError {
     let mut discarded = 0;

@@ -5,6 +5,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use keyshard_sandbox::Sandbox;
 
 use crate::{
+    access::command as api_keys,
     audit, check,
     config::{Config, Offline},
     dev,
@@ -58,6 +59,8 @@ enum Command {
     ///
     /// For container health checks and scripts; reads `HOST`, `PORT` and `TLS_CERT` as serve does.
     Health(probe::Args),
+    #[command(subcommand)]
+    ApiKeys(api_keys::ApiKeys),
     /// The sandbox alone: a NEAR node in memory that answers JSON-RPC
     #[command(name = "sandbox")]
     SandboxNode(SandboxNode),
@@ -194,8 +197,12 @@ NEAR:
   STORAGE_MIN_DEPOSIT            yoctoNEAR for a registration [what the token asks for]
   SKIP_STORAGE_CHECK             true: do not ask, always deposit [false]
 HTTP:
-  HOST, PORT                     where to listen [127.0.0.1, 3000]. There is no authentication:
-                                 keep it on this machine or behind something that has one
+  HOST, PORT                     where to listen [127.0.0.1, 3000]
+  API_KEYS_FILE                  a file of API keys, mode 600: `keyshard api-keys add` makes it. With it requests need
+                                 Authorization: Bearer ks_...; without it whoever reaches HOST can pay
+  RECEIVERS_ALLOW_FILE           accounts that may be paid, one a line, *.example.near for all below it [all]
+  RECEIVERS_DENY_FILE            accounts that are not paid, likewise [none]
+                                 (SIGHUP reads these three files again)
   CORS_ALLOW_ORIGINS             origins of browsers, comma-separated, or * [*]
   REQUEST_TIMEOUT_MS             then a waiting caller is told 202 [SERVER_TIMEOUT_MS, at least 60000]
   SERVER_TIMEOUT_MS              longest stop of a client that reads its answer [60000]
@@ -255,6 +262,7 @@ pub fn main() -> ExitCode {
         Some(Command::Health(args)) => done_with(async move |env| probe::ask(&env, args).await),
         Some(Command::Provision(command)) => done_with(|env| provision::provision(env, command)),
         Some(Command::Keys(command)) => done_with(|env| provision::keys(env, command)),
+        Some(Command::ApiKeys(command)) => done_with(async move |env| api_keys::run(&env, command)),
         // 1 says that there are differences.
         Some(Command::Audit(audit)) => (start_audit(&audit), ExitCode::from(AUDIT_FAILED)),
     };
@@ -410,6 +418,7 @@ mod tests {
     #[test]
     fn the_help_names_every_variable_that_is_read() {
         let sources = [
+            include_str!("access/mod.rs"),
             include_str!("config.rs"),
             include_str!("key_sources.rs"),
             include_str!("log.rs"),
@@ -440,6 +449,9 @@ mod tests {
             "MAX_IN_FLIGHT_PER_KEY",
             "SERVER_TIMEOUT_MS",
             "REQUEST_TIMEOUT_MS",
+            "API_KEYS_FILE",
+            "RECEIVERS_ALLOW_FILE",
+            "RECEIVERS_DENY_FILE",
             "CORS_ALLOW_ORIGINS",
             "HTTP_THREADS",
             "TLS_CERT",

@@ -1,7 +1,7 @@
 //! What the service is told by its environment: every variable, its default, and what is wrong with a bad one.
 use std::{
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -10,7 +10,7 @@ use std::{
 use keyshard_engine::{HISTORY_RETENTION_MIN, Level, StoragePolicy, Trust, rpc};
 use near_primitives::types::AccountId;
 
-use crate::{cors::Cors, env::Env, key_sources, mock, tls::Tls};
+use crate::{access::Access, cors::Cors, env::Env, key_sources, mock, tls::Tls};
 
 /// Most front-end threads: beyond the cores of any machine this runs on, a wrong digit.
 const MAX_THREADS: usize = 256;
@@ -122,6 +122,8 @@ pub struct Http {
     pub tls: Option<Arc<Tls>>,
     /// Which origins may read the answers (`CORS_ALLOW_ORIGINS`).
     pub cors: Cors,
+    /// Who may ask for what.
+    pub access: Arc<Access>,
     /// The paying account: it cannot be a receiver.
     pub account: AccountId,
     /// Whether `NEAR_ENV` is `sandbox`: failures then carry a `debug` object.
@@ -248,6 +250,7 @@ fn http(env: &Env, account: AccountId, sandbox: bool) -> Result<Http, ConfigErro
         max_header_bytes: number(env, "MAX_HEADER_BYTES", Http::MAX_HEADER_BYTES, HEADER_BYTES[0], HEADER_BYTES[1])?,
         max_connections: number(env, "MAX_CONNECTIONS", Http::MAX_CONNECTIONS, 1, MAX_CONNECTIONS)?,
         tls: Tls::from_env(env)?,
+        access: Arc::new(Access::from_env(env, Path::new(&data_dir(env)))?),
         cors: Cors::parse(env.get("CORS_ALLOW_ORIGINS").unwrap_or("*")),
         account,
         sandbox,

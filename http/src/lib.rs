@@ -7,6 +7,7 @@
 //! and hold it against the chain's `evidence`.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod cli;
 pub mod config;
 pub mod cors;

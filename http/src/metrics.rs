@@ -17,7 +17,7 @@ use std::{
 use http::{Method, StatusCode};
 use keyshard_engine::{Engine, Histogram, JobStatus};
 
-use crate::{process, router::Route};
+use crate::{access::Access, process, router::Route};
 
 pub(crate) const CONTENT_TYPE: http::HeaderValue =
     http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -26,7 +26,7 @@ pub(crate) const CONTENT_TYPE: http::HeaderValue =
 const BUCKETS: [f64; 9] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0];
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OTHER"];
 /// Every status that an answer can have.
-const STATUSES: [u16; 12] = [200, 202, 204, 400, 404, 408, 409, 413, 415, 422, 500, 503];
+const STATUSES: [u16; 15] = [200, 202, 204, 400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 503];
 const SERIES: usize = METHODS.len() * Route::NAMES.len() * STATUSES.len();
 
 /// What one front-end thread counts.
@@ -91,6 +91,7 @@ pub(crate) fn page(
     connections: usize,
     started_at_ms: u64,
     mock: bool,
+    access: &Access,
 ) -> String {
     let mut page = Page { text: String::with_capacity(16 * 1024) };
     requests(&mut page, stats);
@@ -102,6 +103,7 @@ pub(crate) fn page(
     page.sample("keyshard_mock", &[], u8::from(mock));
     page.family("keyshard_http_connections", "gauge", "Open client connections");
     page.sample("keyshard_http_connections", &[], connections);
+    access.write_metrics(&mut page);
     if let Some(engine) = engine {
         engine::write(&mut page, &engine.watch());
     }
@@ -277,7 +279,7 @@ mod tests {
         }
         stats[1].record(&Method::GET, &Route::Unmatched, StatusCode::NOT_FOUND, Duration::ZERO);
         stats[0].rejected.fetch_add(2, Relaxed);
-        let page = page(&stats, None, 7, 0, true);
+        let page = page(&stats, None, 7, 0, true, &Access::default());
         for line in [
             "# HELP ft_service_http_requests_total Total number of HTTP requests handled by the FT service",
             "# TYPE ft_service_http_requests_total counter",

@@ -17,6 +17,9 @@ pub(crate) async fn follow(mut hangups: Signal, shared: Arc<Shared>) {
         if let Some(tls) = &shared.http.tls {
             certificate(tls);
         }
+        let access = Arc::clone(&shared.http.access);
+        // Lists may be long, and the heartbeat is on this thread.
+        let _ = tokio::task::spawn_blocking(move || access.reload()).await;
     }
 }
 

@@ -7,6 +7,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::{
+    access::{self, Key, Scope},
     json::{Answer, answer, error},
     listing, ready, send_ft,
     service::Service,
@@ -74,6 +75,22 @@ impl<'a> Route<'a> {
             Self::Unmatched => 10,
             Self::Transfers => 11,
             Self::Ready => 12,
+        }
+    }
+
+    /// What an API key must be for, where keys are asked for; `None`: anybody may ask.
+    pub(crate) fn scope(&self) -> Option<Scope> {
+        match self {
+            Self::Root | Self::Health | Self::Ready | Self::Unmatched => None,
+            Self::SendFt => Some(Scope::Send),
+            Self::Job(_)
+            | Self::Key(_)
+            | Self::Transaction(_)
+            | Self::Transfers
+            | Self::MetricsJobs
+            | Self::MetricsBatching
+            | Self::Metrics => Some(Scope::Read),
+            Self::Flamegraph => Some(Scope::Admin),
         }
     }
 
@@ -149,7 +166,10 @@ pub(crate) async fn respond(
         answer
     } else {
         let route = Route::of(&method, uri.path());
-        let answer = handle(&service, &route, peer, request).await;
+        let answer = match service.http().access.admit(route.scope(), request.headers()) {
+            Ok(key) => handle(&service, &route, peer, request, key.as_deref()).await,
+            Err(refusal) => access::without_body(&service, request, *refusal).await,
+        };
         service.stats.record(&method, &route, answer.status(), started.elapsed());
         answer
     };
@@ -162,7 +182,13 @@ pub(crate) async fn respond(
     Ok(answer)
 }
 
-async fn handle(service: &Service, route: &Route<'_>, peer: SocketAddr, request: Request<Incoming>) -> Answer {
+async fn handle(
+    service: &Service,
+    route: &Route<'_>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+    key: Option<&Key>,
+) -> Answer {
     match route {
         Route::Root => {
             let text = "NEAR Fungible Token Claiming Service is running!";
@@ -170,7 +196,7 @@ async fn handle(service: &Service, route: &Route<'_>, peer: SocketAddr, request:
         }
         Route::Health => transfers::health(service),
         Route::Ready => ready::ready(service),
-        Route::SendFt => send_ft::send_ft(service, request).await,
+        Route::SendFt => send_ft::send_ft(service, request, key).await,
         Route::Job(id) => transfers::job(service, id),
         Route::Key(name) => transfers::by_key(service, name),
         Route::Transaction(hash) => transfers::transaction(service, hash),

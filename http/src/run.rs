@@ -1,10 +1,14 @@
 //! Runs the service: listen, connect to NEAR, serve, and end without losing anything.
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use keyshard_engine::{Drained, Engine, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
+    access::{
+        Access,
+        exposure::{self, Exposure},
+    },
     config::Config,
     files, heartbeat, reload,
     server::{BindError, Server},
@@ -27,6 +31,9 @@ pub enum RunError {
     /// The system refuses something that is always there.
     #[error("cannot handle signals: {0}")]
     Signals(#[from] io::Error),
+    /// What API keys have sent today cannot be told.
+    #[error("{0}")]
+    Limits(String),
 }
 
 /// Serves until SIGTERM or Ctrl-C; a second signal ends the process at once. `ready` is called once transfers are accepted.
@@ -40,9 +47,11 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), R
     for note in notes {
         tracing::warn!("{note}");
     }
+    let access = Arc::clone(&http.access);
     let mut server = Server::start(http)?;
     let address = server.address();
     tracing::info!(%address, "HTTP server listening");
+    log_access(&access, address);
     tokio::spawn(reload::follow(hangups, server.shared()));
     let started = tokio::select! {
         started = Engine::start(engine) => Some(started?),
@@ -50,6 +59,8 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), R
     };
     let engine = match started {
         Some((engine, doors)) => {
+            // DATA_DIR is this process's own from now on.
+            access.open_limits().map_err(RunError::Limits)?;
             tracing::info!("NEAR connection initialization completed successfully");
             tracing::info!("NEAR connection initialized successfully");
             tracing::info!(count = engine.pending(), "Pending jobs re-queued from persistence");
@@ -95,6 +106,17 @@ fn log_settings(config: &Config) {
         drainTimeoutMs = drain_timeout.as_millis() as u64,
         "Final configuration loaded"
     );
+}
+
+/// Who may ask for what, and who could without being asked.
+fn log_access(access: &Access, address: SocketAddr) {
+    for (good, text) in access.told() {
+        if good { tracing::info!("{text}") } else { tracing::warn!("{text}") }
+    }
+    match exposure::of(access, address.ip()) {
+        Exposure::Fine(text) => tracing::info!("{text}"),
+        Exposure::Risky(text) => tracing::warn!("{text}"),
+    }
 }
 
 async fn shut_down(server: Server, engine: Option<Engine>, limit: Duration) {

@@ -7,6 +7,7 @@ use keyshard_engine::{Denied, Job, Refused, Spent};
 use serde::Serialize;
 
 use crate::{
+    access::Key,
     body::{self, BodyError},
     idempotency,
     inflate::Coding,
@@ -22,8 +23,8 @@ const RETRY_AFTER_SECONDS: u32 = 5;
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// Answers one request.
-pub(crate) async fn send_ft(service: &Service, request: Request<Incoming>) -> Answer {
+/// Answers one request, made with this API key if they are asked for.
+pub(crate) async fn send_ft(service: &Service, request: Request<Incoming>, key: Option<&Key>) -> Answer {
     let prefer = Prefer::of(request.headers());
     let transfers = match read(service, request).await {
         Ok(request) => request.transfers,
@@ -32,8 +33,11 @@ pub(crate) async fn send_ft(service: &Service, request: Request<Incoming>) -> An
     if transfers.is_empty() {
         return Outcome { jobs: &[], ids: &[], open: false }.answer(service.http().sandbox);
     }
+    if let Err(refusal) = service.http().access.check_receivers(&transfers) {
+        return *refusal;
+    }
     let requested = transfers.len();
-    let (engine, ticket) = match service.submit(transfers) {
+    let (engine, ticket) = match service.submit(transfers, key) {
         Ok(accepted) => accepted,
         Err(rejected) => return refused(service, &rejected, requested),
     };

@@ -14,6 +14,7 @@ use keyshard_engine::{Door, Engine, NewTransfer, Refused, Ticket};
 use tokio::sync::{Notify, watch};
 
 use crate::{
+    access::Key,
     config::Http,
     connections::{Connections, Room},
     json::Iso,
@@ -107,10 +108,13 @@ impl Service {
     }
 
     /// Hands all transfers of a request to the engine, or none. [`Self::announce`] must be running.
-    pub(crate) fn submit(&self, transfers: Vec<NewTransfer>) -> Result<(&Engine, Ticket), Rejected> {
+    /// What is new is charged to the API key, if there is one.
+    pub(crate) fn submit(&self, transfers: Vec<NewTransfer>, key: Option<&Key>) -> Result<(&Engine, Ticket), Rejected> {
         let mut door = self.door.borrow_mut();
         let (Some(engine), Some(door)) = (self.engine(), door.as_mut()) else { return Err(Rejected::Starting) };
-        let ticket = door.submit_unannounced(transfers, |_| Ok(())).map_err(Rejected::Refused)?;
+        let ticket = door
+            .submit_unannounced(transfers, |units| key.map_or(Ok(()), |key| key.charge(units)))
+            .map_err(Rejected::Refused)?;
         self.submitted.notify_one();
         Ok((engine, ticket))
     }

@@ -127,7 +127,8 @@ pub(crate) fn batching(service: &Service) -> Answer {
 pub(crate) fn metrics(service: &Service) -> Answer {
     let shared = &service.shared;
     let connections = shared.connections.load(std::sync::atomic::Ordering::Relaxed);
-    let page = metrics::page(&shared.stats, service.engine(), connections, shared.started_at.0, shared.http.mock);
+    let (since, mock, access) = (shared.started_at.0, shared.http.mock, &shared.http.access);
+    let page = metrics::page(&shared.stats, service.engine(), connections, since, mock, access);
     answer(StatusCode::OK, metrics::CONTENT_TYPE, page)
 }
 

@@ -1,5 +1,6 @@
 //! `keyshard check`: reads the configuration as `serve` does, looks at nodes, account, token and machine, and says what will
 //! go wrong and how to mend it. Changes nothing.
+mod access;
 mod account;
 mod machine;
 mod nodes;
@@ -183,6 +184,7 @@ fn settings(env: &Env, report: &mut Report) -> Option<Wanted> {
         "settings",
         format!("{} pays {} with {} keys of {keys_from}", engine.account, engine.token, engine.keys.len()),
     );
+    access::look(&http, report);
     Some(Wanted {
         offline,
         keys: engine.keys.iter().map(near_crypto::SecretKey::public_key).collect(),

@@ -32,6 +32,7 @@ pub(crate) fn http() -> Http {
         max_header_bytes: Http::MAX_HEADER_BYTES,
         max_connections: 1_000,
         tls: None,
+        access: std::sync::Arc::default(),
         cors: Cors::Any,
         account: "test.near".parse().unwrap(),
         sandbox: true,
