@@ -82,6 +82,7 @@ fn run(sync: bool, length: Duration, request: usize, block_ms: u64) -> Run {
         linger: Duration::from_millis(100),
         max_attempts: 5,
         retry_base: Duration::from_secs(1),
+        spend_limits: Vec::new(),
         doors: 1,
         shards: Some(1),
         data_dir: data.path().into(),

@@ -152,6 +152,7 @@ fn config(case: &Case, node: &str, data: &std::path::Path) -> Config {
         linger: Duration::from_millis(100),
         max_attempts: 5,
         retry_base: Duration::from_secs(1),
+        spend_limits: Vec::new(),
         doors: 1,
         shards: Some(SHARDS),
         data_dir: data.to_owned(),

@@ -143,7 +143,7 @@ fn write(directory: &Path, transfers: usize, sandbox: &Sandbox, genesis: CryptoH
                     Output::Query { id, query: Query::TokenBalance } => {
                         shard.handle(now, Input::Reply { id, reply: Reply::TokenBalance(u128::MAX) });
                     }
-                    Output::Send { .. } | Output::Query { .. } | Output::Tell { .. } => {}
+                    _ => {}
                 }
             }
         }
@@ -189,6 +189,7 @@ fn shard_settings(
         linger: Duration::ZERO,
         max_attempts: 5,
         retry_base: Duration::from_secs(1),
+        spend_limited: false,
         index,
         shards: SHARDS,
         seed: 7,
@@ -254,7 +255,7 @@ fn steps(directory: &Path) {
                     match shard.poll_output() {
                         Some(Output::Append { lsn, record }) => held = Some((lsn, record)),
                         Some(Output::Query { .. }) => break,
-                        Some(Output::Send { .. } | Output::Tell { .. }) => {}
+                        Some(_) => {}
                         None => panic!("no question"),
                     }
                 }
@@ -293,6 +294,7 @@ async fn engine(directory: &Path) {
         linger: Duration::from_millis(100),
         max_attempts: 5,
         retry_base: Duration::from_secs(1),
+        spend_limits: Vec::new(),
         doors: 1,
         shards: Some(SHARDS),
         data_dir: directory.to_owned(),

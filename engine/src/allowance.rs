@@ -5,8 +5,7 @@
 //! reserve in it: what a crash leaves unknown counts as spent.
 use std::{
     collections::{BTreeMap, VecDeque},
-    fs::{self, File},
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -14,10 +13,10 @@ use std::{
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::small_file;
+
 /// The part of a limit that is reserved in the file at once: so much at most is lost for a period by a crash.
 const RESERVE_PART: u128 = 64;
-/// Largest file: a full one takes about 10 kB.
-const MAX_FILE_BYTES: u64 = 1 << 20;
 /// The version of the file.
 const VERSION: u32 = 1;
 
@@ -270,37 +269,26 @@ fn now() -> Duration {
 }
 
 fn read(path: &Path) -> Result<BTreeMap<Period, Vec<(u64, u128)>>, String> {
-    let text = match fs::metadata(path) {
-        Ok(about) if about.len() > MAX_FILE_BYTES => return Err("it is too large".into()),
-        Ok(_) => fs::read(path).map_err(|error| error.to_string())?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        Err(error) => return Err(error.to_string()),
-    };
-    let told: Told = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
-    if told.version != VERSION {
-        return Err(format!("it has version {}, this program knows version {VERSION}", told.version));
+    match small_file::read(path)? {
+        Some(Told { version, .. }) if version != VERSION => {
+            Err(format!("it has version {version}, this program knows version {VERSION}"))
+        }
+        Some(Told { spent, .. }) => Ok(spent),
+        None => Ok(BTreeMap::new()),
     }
-    Ok(told.spent)
 }
 
-/// On the disk when it returns; the old file or the new one, never something between.
 fn write(path: &Path, windows: &[Window]) -> io::Result<()> {
     let buckets = |window: &Window| window.buckets.iter().map(|bucket| (bucket.index, bucket.written)).collect();
     let spent = windows.iter().map(|window| (window.period, buckets(window))).collect();
-    let text = serde_json::to_vec(&Told { version: VERSION, spent })?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(directory)?;
-    let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary)?;
-    file.write_all(&text)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    File::open(directory)?.sync_all()
+    small_file::replace(path, &Told { version: VERSION, spent })
 }
 
 #[cfg(test)]
 #[cfg(not(feature = "loom"))]
 mod tests {
+    use std::fs;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -327,7 +315,8 @@ mod tests {
         assert_eq!(allowance.take_at(1, 100, START), Ok(40), "as much as there is");
         let wait = spent(allowance.take_at(1, 1, START)).retry_after.unwrap();
         assert!((Duration::from_mins(1)..=Duration::from_secs(65)).contains(&wait), "{wait:?}");
-        assert!(allowance.take_at(1, 1, START + wait - Duration::from_millis(1)).is_err());
+        let just_before = (START + wait).checked_sub(Duration::from_millis(1)).unwrap();
+        assert!(allowance.take_at(1, 1, just_before).is_err());
         let refused = spent(allowance.take_at(51, 51, START + wait));
         assert_eq!((refused.period, refused.left), (Period::Day, 50));
         assert_eq!(allowance.take_at(50, 50, START + wait), Ok(50));

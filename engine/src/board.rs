@@ -170,9 +170,12 @@ impl Board {
 
     /// Another request waits for this one. What has come about already is told at once.
     pub(crate) fn join(&self, id: TransferId, waiting: &Arc<Waiting>) {
-        let Some(mut entry) = self.jobs.get(id) else {
-            panic!("P6: a transfer with a name on the board is not on the board");
-        };
+        assert!(self.watch(id, waiting), "P6: a transfer with a name on the board is not on the board");
+    }
+
+    /// As [`Self::join`], if it is on the board. Returns whether it is.
+    pub(crate) fn watch(&self, id: TransferId, waiting: &Arc<Waiting>) -> bool {
+        let Some(mut entry) = self.jobs.get(id) else { return false };
         let answerable = entry.is_answerable(self.wait_until);
         if !answerable {
             entry.rare().joined.push(waiting.clone());
@@ -183,6 +186,7 @@ impl Board {
         if answerable {
             waiting.are_answerable(1);
         }
+        true
     }
 
     /// A shard has news of these. Whoever waits for them is woken by [`Told::wake`], when all books agree.

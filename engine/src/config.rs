@@ -37,6 +37,9 @@ pub struct Config {
     pub linger: Duration,
     /// How often a transfer may fail on chain, as the one that the failure names, before it is given up.
     pub max_attempts: u32,
+    /// Most that is signed in any such stretch of time, raw token units; the rest waits. A transfer counts once, when it is
+    /// first signed, whatever becomes of it.
+    pub spend_limits: Vec<(crate::Period, u128)>,
     /// Pause before such a transfer is tried again, times the attempts made.
     pub retry_base: Duration,
     /// Where the journal lives, and the history in `history` beneath it.
@@ -108,6 +111,9 @@ pub enum StartError {
         /// Genesis of the node's chain.
         node: String,
     },
+    /// What was spent of a limit, or what a person has ordered, cannot be read.
+    #[error("{0}")]
+    Kept(String),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),

@@ -92,6 +92,11 @@ impl Courier {
         self.0.inbox.borrow_mut().pop_front()
     }
 
+    /// As if it had come back from a node.
+    pub(crate) fn deliver(&self, input: Input) {
+        self.0.deliver(input);
+    }
+
     pub(crate) fn endpoints(&self) -> Vec<keyshard_rpc::EndpointHealth> {
         self.0.client.endpoints()
     }
@@ -125,6 +130,8 @@ impl Courier {
                 Query::Fate { public_key, hash, avoid } => inner.fate(&public_key, hash, avoid).await,
                 Query::Registration { account } => inner.registration(&account).await,
                 Query::TokenBalance => inner.token_balance().await,
+                // The worker answers it.
+                Query::Allowance { most, .. } => Reply::Allowance(most),
             }
         });
     }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     Shared,
-    allowance::Denied,
+    allowance::{Allowance, Denied},
     parts::Part,
     ring::{self, Bell, PIECE_MAX, Piece},
 };
@@ -75,6 +75,16 @@ pub enum Refused {
     },
     /// Whoever asks may not spend so much now.
     Denied(Denied),
+    /// One of the amounts is more than the limit on spending ([`Config::spend_limits`](crate::Config::spend_limits)) ever
+    /// lets out: it would be held for ever.
+    TooLarge {
+        /// Its receiver.
+        receiver: AccountId,
+        /// Raw token units.
+        amount: u128,
+        /// The most that one transfer can be.
+        limit: u128,
+    },
 }
 
 /// The way in for one front-end thread. Owns the producing ends of that thread's rings, hence `&mut` and not `Clone`.
@@ -138,6 +148,7 @@ impl Door {
     ) -> Result<Ticket, Refused> {
         let Self { shared, ways } = self;
         let (mut names, parts) = shared.parts(&transfers)?;
+        shared.check_amounts(&transfers, &parts)?;
         let new = parts.iter().filter(|part| matches!(part, Part::New)).count();
         let joined = parts.iter().filter(|part| matches!(part, Part::Join(_))).count();
         let now = shared.clock.now().as_millis();
@@ -229,6 +240,14 @@ fn new_id(now_ms: u64) -> Uuid {
 }
 
 impl Shared {
+    fn check_amounts(&self, transfers: &[NewTransfer], parts: &[Part]) -> Result<(), Refused> {
+        let Some(limit) = self.spending.as_ref().map(Allowance::largest) else { return Ok(()) };
+        let is_too_large = |(new, part): &(&NewTransfer, &Part)| matches!(part, Part::New) && new.amount > limit;
+        transfers.iter().zip(parts).find(is_too_large).map_or(Ok(()), |(NewTransfer { receiver, amount, .. }, _)| {
+            Err(Refused::TooLarge { receiver: receiver.clone(), amount: *amount, limit })
+        })
+    }
+
     /// Counts new transfers against the backlog if there is room for them, also where `plan` looks, and `charge` agrees.
     fn reserve(
         &self,
@@ -271,7 +290,7 @@ impl Ticket {
     /// Returns when every transfer of the request is answerable: executed as far as `Config::wait_until` asks, or
     /// settled. Cancel-safe, so it may be raced against a time-out and awaited again; one task at a time.
     pub async fn answerable(&self) {
-        self.waiting.until_none(&self.waiting.open).await;
+        self.waiting.answerable().await;
     }
 
     /// Returns when the acceptance of every transfer is on disk (P1): from then on a 202 is no lie. As cancel-safe as
@@ -291,7 +310,7 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    fn new(open: usize) -> Self {
+    pub(crate) fn new(open: usize) -> Self {
         // A body holds far fewer.
         let open = open as u32;
         Self { open: AtomicU32::new(open), volatile: AtomicU32::new(open), waker: AtomicWaker::new() }
@@ -301,6 +320,11 @@ impl Waiting {
     #[cfg(all(test, not(feature = "loom")))]
     pub(crate) fn nobody() -> Arc<Self> {
         Arc::new(Self::new(1))
+    }
+
+    /// Returns when all are answerable.
+    pub(crate) async fn answerable(&self) {
+        self.until_none(&self.open).await;
     }
 
     async fn until_none(&self, count: &AtomicU32) {

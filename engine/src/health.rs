@@ -35,7 +35,7 @@ pub struct Batching {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     /// A stable word: `not-enough-tokens`, `not-enough-near`, `token-unavailable`, `no-final-block`, `key-refused`,
-    /// `recovering`, `history-behind`.
+    /// `recovering`, `history-behind`, `spend-limit`, `paused`, `key-quarantined`.
     pub name: &'static str,
     /// For a person: what it is and what to do.
     pub detail: String,
@@ -147,6 +147,13 @@ fn describe(condition: &ShardCondition) -> Condition {
             "no-final-block",
             "no node shows a final block young enough to sign against; transfers wait until one does".to_owned(),
         ),
+        ShardCondition::SpendLimit(why) => ("spend-limit", format!("transfers wait: {why}")),
+        ShardCondition::Paused => {
+            ("paused", "nothing new is signed, as ordered: POST /admin/resume ends it".to_owned())
+        }
+        ShardCondition::KeyQuarantined { public_key } => {
+            ("key-quarantined", format!("access key {public_key} signs nothing new, as ordered"))
+        }
         ShardCondition::KeyRefused { public_key, why } => {
             ("key-refused", format!("the node refuses access key {public_key}, it rests: {why}"))
         }

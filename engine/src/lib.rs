@@ -25,7 +25,9 @@ mod purse;
 #[doc(hidden)]
 pub mod rig;
 mod ring;
+mod small_file;
 mod start;
+mod steering;
 mod sync;
 mod tally;
 mod trace;
@@ -42,7 +44,7 @@ use std::{
     time::Duration,
 };
 
-use keyshard_shard::{AccessKey, Input, News, Recovered, Settings, Shard, TransferId};
+use keyshard_shard::{AccessKey, Cancel, Input, News, Recovered, Settings, Shard, TransferId};
 use uuid::Uuid;
 
 pub use allowance::{Allowance, Denied, Period, Spent};
@@ -58,6 +60,7 @@ pub use keyshard_shard::{
 pub use listing::{Filter, Page};
 pub use purse::Holdings;
 pub use ring::Bell;
+pub use steering::{Cancelled, Orders, Pause};
 pub use watch::{Calls, Key, Watch};
 
 /// What names a node's chain in journal and history: its genesis, or a hash of its id where nobody tells it.
@@ -76,13 +79,14 @@ use board::Board;
 use checkpoints::Checkpoints;
 use clock::Clock;
 use courier::Courier;
-use door::UNSAVED_MAX;
+use door::{UNSAVED_MAX, Waiting};
 use health::Report;
 use history::{History, HistoryError, Keeper};
 use journal::Journal;
 use names::Names;
 use purse::Purse;
 use start::Preflight;
+use steering::Steering;
 use unsaved::Unsaved;
 use watch::Shards;
 use worker::{Ledger, Worker};
@@ -102,6 +106,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) backlog: Backlog,
     pub(crate) checkpoints: Checkpoints,
+    /// What may be signed; absent where nothing limits it.
+    pub(crate) spending: Option<Allowance>,
     stopped: AtomicBool,
 }
 
@@ -130,6 +136,7 @@ impl Shared {
             clock,
             backlog: Backlog::new(max_pending, open),
             checkpoints: Checkpoints::new(shards),
+            spending: None,
             stopped: AtomicBool::new(false),
         }
     }
@@ -151,6 +158,8 @@ impl Shared {
 
 struct Running {
     shared: Arc<Shared>,
+    /// The public keys that it was started with, `ed25519:...`.
+    keys: Vec<Arc<str>>,
     reports: Vec<Arc<Report>>,
     bells: Vec<Bell>,
     threads: Vec<JoinHandle<()>>,
@@ -159,6 +168,7 @@ struct Running {
     place: Place,
     /// Ends after the shards, and before the journal.
     keeper: Option<Keeper>,
+    steering: Steering,
     /// Ends last.
     journal: Arc<Journal>,
 }
@@ -198,9 +208,11 @@ impl Engine {
         let key_count = preflight.keys.len();
         let shards = config.shards.unwrap_or((cores.len() / 2).max(1)).clamp(1, key_count);
         let shared = Shared::new(config.wait_until, config.max_pending, clock, history, shards, &recovered);
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared { spending: start::spending(&config)?, ..shared });
 
         let bells: Vec<Bell> = (0..shards).map(|_| Bell::default()).collect();
+        let orders = start::orders(&config, &preflight.keys)?;
+        let steering = Steering::new(config.data_dir.join(start::ORDERS_FILE), orders.clone(), &bells);
         let reports: Vec<Arc<Report>> = (0..shards).map(|_| Arc::default()).collect();
         let weights: Vec<u64> = preflight.keys.iter().map(|key| ring::weight(key.public_key())).collect();
         let key_bells: Vec<Bell> = (0..key_count).map(|key| bells[key % shards].clone()).collect();
@@ -235,6 +247,7 @@ impl Engine {
             Keeper::start(shared.clone(), journal.clone(), clock, config.history_retention, config.settled_kept)?;
         let mut running = Running {
             shared,
+            keys: names,
             reports,
             bells,
             threads: Vec::new(),
@@ -242,6 +255,7 @@ impl Engine {
             purse: Arc::default(),
             place: Place { account: config.account.clone(), token: config.token.clone(), chain_id: chain.id.clone() },
             keeper: Some(keeper),
+            steering,
             journal: journal.clone(),
         };
         let parts = parts.into_iter().zip(recovered).zip(appenders);
@@ -260,6 +274,7 @@ impl Engine {
                 linger: config.linger,
                 max_attempts: config.max_attempts,
                 retry_base: config.retry_base,
+                spend_limited: !config.spend_limits.is_empty(),
                 index,
                 shards,
                 seed: Uuid::new_v4().as_u128() as u64,
@@ -269,6 +284,7 @@ impl Engine {
             let mut rpc = config.rpc.clone();
             rpc.seed = settings.seed;
             let (bell, report) = (running.bells[index].clone(), running.reports[index].clone());
+            let (mailbox, orders) = (running.steering.mailbox(index), orders.clone());
             let (shared, epoch, chain) = (running.shared.clone(), epoch.clone(), chain.clone());
             // One is enough to read what all of them spend.
             let purse = (index == 0).then(|| (running.purse.clone(), running.reports.clone()));
@@ -291,6 +307,7 @@ impl Engine {
                     };
                     let courier = Courier::new(client, &settings, chain, bell.clone());
                     let mut shard = Shard::new(settings, limits, keys);
+                    orders.give(&mut shard);
                     shard.take_over(clock.now(), recovered);
                     shard.handle(clock.now(), Input::Head { head, endpoint });
                     courier.follow(epoch);
@@ -298,7 +315,21 @@ impl Engine {
                         courier.watch_purse(purse, move || watch::paid(&reports), clock);
                     }
                     let recent = Vec::new();
-                    Worker { shard, courier, rings, doors, bell, ledger, clock, shared, report, recent }.run().await;
+                    Worker {
+                        shard,
+                        courier,
+                        rings,
+                        doors,
+                        bell,
+                        ledger,
+                        clock,
+                        shared,
+                        report,
+                        recent,
+                        orders: mailbox,
+                    }
+                    .run()
+                    .await;
                 });
             };
             let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(or_abort("a shard", body))?;
@@ -415,6 +446,46 @@ impl Engine {
     /// Who pays what, and where.
     pub fn place(&self) -> &Place {
         &self.0.place
+    }
+
+    /// What a person has ordered.
+    pub fn orders(&self) -> Orders {
+        self.0.steering.orders()
+    }
+
+    /// From now on nothing new is signed, through restarts, until [`Self::resume`]. Transfers are accepted, what is signed is
+    /// followed to its end. May wait for the disk. The error is for people; nothing has changed then.
+    pub fn pause(&self, reason: &str) -> Result<(), String> {
+        self.0.steering.pause(Some((reason, self.0.shared.clock.now().as_millis())))
+    }
+
+    /// Ends a pause.
+    pub fn resume(&self) -> Result<(), String> {
+        self.0.steering.pause(None)
+    }
+
+    /// From now on this key signs nothing new, or again. As [`Self::pause`]; `None`: no such key.
+    pub fn quarantine(&self, public_key: &str, quarantined: bool) -> Option<Result<(), String>> {
+        let key = self.0.keys.iter().find(|key| ***key == *public_key)?;
+        Some(self.0.steering.quarantine(key, quarantined))
+    }
+
+    /// Takes a transfer back if no live transaction carries it. Returns when that is durable.
+    pub async fn cancel(&self, id: Uuid, reason: &str) -> Cancelled {
+        let transfer = TransferId(id.as_u128());
+        let waiting = Arc::new(Waiting::new(1));
+        if self.0.shared.board.watch(transfer, &waiting) {
+            let told = self.0.steering.cancel(transfer, reason).await;
+            if told.contains(&Cancel::Done) {
+                waiting.answerable().await;
+                return self.job(id).map_or(Cancelled::Unknown, Cancelled::Done);
+            }
+        }
+        match self.job(id) {
+            None => Cancelled::Unknown,
+            Some(job) if job.status == JobStatus::Queued => Cancelled::NotYet,
+            Some(job) => Cancelled::TooLate(job),
+        }
     }
 
     /// Refuses new transfers from now on and waits until everything accepted has settled, or until `limit` is over.

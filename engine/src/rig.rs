@@ -7,12 +7,13 @@ use rtrb::Consumer;
 
 pub use crate::base64::base64;
 use crate::{
-    Door, Engine, Place, Running, Shared, StartError,
+    Door, Engine, Orders, Place, Running, Shared, StartError,
     clock::Clock,
     history::{History, Keeper},
     journal::{Journal, Options},
     ring::{self, Bell, Piece},
     start,
+    steering::Steering,
 };
 
 #[cfg(test)]
@@ -58,6 +59,7 @@ impl Rig {
             Place { account: account("test.near")?, token: account("ft.test.near")?, chain_id: "localnet".into() };
         let running = Running {
             shared,
+            keys: Vec::new(),
             reports: Vec::new(),
             bells: Vec::new(),
             threads: Vec::new(),
@@ -65,6 +67,7 @@ impl Rig {
             purse: Arc::default(),
             place,
             keeper: Some(keeper),
+            steering: Steering::new(directory.join("orders.json"), Orders::default(), &[]),
             journal,
         };
         let rings = mesh.consumers.into_iter().flatten().collect();

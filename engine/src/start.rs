@@ -11,11 +11,13 @@ use near_crypto::SecretKey;
 use zeroize::Zeroize as _;
 
 use crate::{
+    Allowance, Orders, Pause,
     clock::Clock,
     config::{Config, HISTORY_RETENTION_MIN, StartError},
     courier::{self, Chain},
     history::{History, HistoryError},
     journal::{self, Cut, Journal, Sync},
+    steering,
 };
 
 /// Tries to reach a node, and the pause between them: enough for a node that is just being started.
@@ -24,6 +26,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Transfers that are put into the history in one commit.
 const SAVED_AT_ONCE: usize = 10_000;
+
+/// Where a person's orders are kept, in the data directory.
+pub(crate) const ORDERS_FILE: &str = "orders.json";
 
 /// What start-up found out.
 pub(crate) struct Preflight {
@@ -68,6 +73,25 @@ pub(crate) fn open_journal(config: &Config) -> Result<(Journal, Recovered), Star
         );
     }
     Ok((journal, recovered))
+}
+
+/// What of the limits is spent, by earlier processes too.
+pub(crate) fn spending(config: &Config) -> Result<Option<Allowance>, StartError> {
+    if config.spend_limits.is_empty() {
+        return Ok(None);
+    }
+    let path = config.data_dir.join("limits/service.json");
+    Allowance::open(&path, &config.spend_limits).map(Some).map_err(StartError::Kept)
+}
+
+/// What a person ordered earlier. A key that is not configured any more needs no quarantine.
+pub(crate) fn orders(config: &Config, keys: &[AccessKey]) -> Result<Orders, StartError> {
+    let mut orders = steering::orders(&config.data_dir.join(ORDERS_FILE)).map_err(StartError::Kept)?;
+    if let Some(Pause { reason, .. }) = &orders.paused {
+        tracing::warn!(reason, "paused, as ordered before: nothing new is signed until POST /admin/resume");
+    }
+    orders.quarantined.retain(|key| keys.iter().any(|configured| **configured.public_key() == **key));
+    Ok(orders)
 }
 
 /// A key must be remembered for as long as its client may send it again (P6).

@@ -4,16 +4,17 @@
 //! thread. So an answer needs no hop between threads, and a door that wakes the thread takes no lock.
 use std::{sync::Arc, time::Duration};
 
-use keyshard_shard::{Input, Lsn, Output, Record, Shard, TransferId};
+use keyshard_shard::{Input, Lsn, Output, Query, Record, Reply, Shard, TransferId};
 use rtrb::Consumer;
 
 use crate::{
-    Shared,
+    Denied, Shared,
     clock::Clock,
     courier::Courier,
     health::{Report, Told},
     journal::{Appender, Journal},
     ring::{Bell, Piece},
+    steering::Mailbox,
     trace,
     watch::RECENT,
 };
@@ -40,6 +41,8 @@ pub(crate) struct Worker {
     pub(crate) report: Arc<Report>,
     /// The last transfers that there was news of, the latest last: at most twice [`RECENT`].
     pub(crate) recent: Vec<TransferId>,
+    /// Where it finds a person's orders.
+    pub(crate) orders: Mailbox,
 }
 
 /// A shard's side of the journal.
@@ -133,6 +136,13 @@ impl Worker {
             }
             // What the journal has no room for must not grow.
             let more = self.ledger.held.is_none() && self.drain_rings();
+            // What came before an order is in the shard before it.
+            while !more
+                && self.ledger.held.is_none()
+                && let Some(order) = self.orders.pop()
+            {
+                order.give(&mut self.shard, self.clock);
+            }
             while let Some(input) = self.courier.poll() {
                 self.shard.handle(now, input);
             }
@@ -203,6 +213,21 @@ impl Worker {
         more
     }
 
+    /// How much may be signed now.
+    fn allowance(&self, least: u128, most: u128) -> Reply {
+        let Some(spending) = &self.shared.spending else { return Reply::Allowance(most) };
+        match spending.take_some(least, most) {
+            Ok(units) => Reply::Allowance(units),
+            Err(denied) => {
+                let retry_after = match &denied {
+                    Denied::Spent(spent) => spent.retry_after.unwrap_or(Duration::MAX),
+                    Denied::Disk(_) => Duration::ZERO,
+                };
+                Reply::NoAllowance { why: denied.to_string().into(), retry_after }
+            }
+        }
+    }
+
     fn carry_out(&mut self) {
         while let Some(output) = self.ledger.held.take().or_else(|| self.shard.poll_output()) {
             match output {
@@ -217,7 +242,15 @@ impl Worker {
                     trace::sent(&hash);
                     self.courier.send(id, hash, bytes, wait, avoid);
                 }
+                Output::Query { id, query: Query::Allowance { least, most } } => {
+                    self.courier.deliver(Input::Reply { id, reply: self.allowance(least, most) });
+                }
                 Output::Query { id, query } => self.courier.query(id, query),
+                Output::GiveBack { units } => {
+                    if let Some(spending) = &self.shared.spending {
+                        spending.give_back(units);
+                    }
+                }
                 Output::Tell { transfers, news } => {
                     self.shared.tell(&transfers, &news);
                     trace::told(&self.shared.board, &transfers, &news);
@@ -236,7 +269,7 @@ mod tests {
     use std::path::Path;
 
     use keyshard_shard::{
-        AccessKey, ChainLimits, CryptoHash, Level, Recovered, Reply, Settings, Signer, StoragePolicy, TransferId, Trust,
+        AccessKey, ChainLimits, CryptoHash, Level, Recovered, Settings, Signer, StoragePolicy, TransferId, Trust,
     };
     use near_crypto::{KeyType, SecretKey};
     use uuid::Uuid;
@@ -257,6 +290,7 @@ mod tests {
             linger: Duration::ZERO,
             max_attempts: 1,
             retry_base: Duration::ZERO,
+            spend_limited: false,
             trust: Trust::One,
             index: 0,
             shards: 1,
@@ -295,6 +329,7 @@ mod tests {
             clock,
             shared: Arc::new(Shared::new(Level::Final, 10, clock, history, 1, &Recovered::default())),
             report: Arc::default(),
+            orders: Mailbox::default(),
         }
     }
 

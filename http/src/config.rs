@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use keyshard_engine::{HISTORY_RETENTION_MIN, Level, StoragePolicy, Trust, rpc};
+use keyshard_engine::{HISTORY_RETENTION_MIN, Level, Period, StoragePolicy, Trust, rpc};
 use near_primitives::types::AccountId;
 
 use crate::{access::Access, cors::Cors, env::Env, key_sources, mock, tls::Tls};
@@ -189,6 +189,7 @@ impl Config {
             max_batch: optional(env, "MAX_BATCH_SIZE", 1, 10_000)?,
             linger,
             max_attempts: number(env, "JOB_MAX_ATTEMPTS", 5, 1, 1_000)?,
+            spend_limits: spend_limits(env)?,
             retry_base: Duration::from_millis(number(env, "JOB_RETRY_BASE_MS", 500, 0, MAX_MS)?),
             doors: http.threads,
             shards: optional(env, "SHARDS", 1, MAX_THREADS)?,
@@ -326,6 +327,15 @@ fn storage(env: &Env) -> Result<StoragePolicy, ConfigError> {
         )),
         (Some(other), _) => Err(ConfigError::new("STORAGE_DEPOSIT", format!("is {other:?}; it must be auto or never"))),
     }
+}
+
+/// What may be signed in any minute and in any day, raw token units.
+fn spend_limits(env: &Env) -> Result<Vec<(Period, u128)>, ConfigError> {
+    let mut limits = Vec::new();
+    for (name, period) in [("SPEND_LIMIT_PER_MINUTE", Period::Minute), ("SPEND_LIMIT_PER_DAY", Period::Day)] {
+        limits.extend(optional(env, name, 1, u128::MAX)?.map(|limit| (period, limit)));
+    }
+    Ok(limits)
 }
 
 /// Whose word ends a transaction. Unset: two must agree where there are two.

@@ -195,6 +195,13 @@ fn refused(service: &Service, rejected: &Rejected, requested: usize) -> Answer {
         }
         Rejected::Refused(Refused::KeyReused { name }) => reused(name),
         Rejected::Refused(Refused::Denied(denied)) => over_limit(denied),
+        Rejected::Refused(Refused::TooLarge { receiver, amount, limit }) => {
+            let text = format!(
+                "The transfer of {amount} to {receiver} is more than the service's limit on spending, {limit}, ever lets out; \
+                 nothing of this request was accepted"
+            );
+            error(StatusCode::FORBIDDEN, &text)
+        }
         Rejected::Refused(Refused::Draining) => {
             let details =
                 format!("The service is shutting down; none of the {requested} requested transfers was accepted");

@@ -78,6 +78,7 @@ impl Driver {
                     Output::Append { lsn, .. } => durable = Some(lsn),
                     Output::Send { id, .. } => self.replies.push((id, success(Level::ExecutedOptimistic))),
                     Output::Query { id, query } => self.replies.push((id, answer(&query))),
+                    Output::GiveBack { .. } => panic!("nothing limits it"),
                     Output::Tell { transfers, news: News::Finalized } => open -= transfers.len(),
                     Output::Tell { .. } => {}
                 }
@@ -103,6 +104,7 @@ fn answer(query: &Query) -> Reply {
         Query::Status { wait, .. } => success(*wait),
         Query::Registration { .. } => Reply::Registration(true),
         Query::TokenBalance => Reply::TokenBalance(u128::MAX),
+        Query::Allowance { most, .. } => Reply::Allowance(*most),
         Query::Fate { .. } => panic!("nothing is in doubt"),
     }
 }
@@ -139,6 +141,7 @@ fn settings(max_batch: usize) -> Settings {
         linger: Duration::ZERO,
         max_attempts: 5,
         retry_base: Duration::from_secs(1),
+        spend_limited: false,
         index: 0,
         shards: 1,
         seed: 7,

@@ -164,7 +164,7 @@ impl Attempt {
     pub(crate) fn taken_over(key: usize, found: crate::RecoveredAttempt, transfers: Vec<Open>, now: Instant) -> Self {
         let crate::RecoveredAttempt { nonce, hash, bytes, reference_height, batch, steps, .. } = found;
         let signed = crate::tx::Signed { hash, bytes };
-        let plan = crate::batch::Plan { transfers, steps, amount: 0 };
+        let plan = crate::batch::Plan { transfers, steps, ..Default::default() };
         let phase = Phase::Pausing(now, Ask::Fate);
         Self { phase, ..Self::new(key, nonce, signed, reference_height, batch, plan, 0) }
     }
@@ -228,9 +228,11 @@ impl Attempt {
             // Nothing happened, so it does not count as a try.
             Reply::NotSent { retry_after, .. } => Next::Pause(limits::not_sent_pause(retry_after), asked),
             // Answers to questions that an attempt does not ask.
-            Reply::Registration(_) | Reply::TokenBalance(_) | Reply::TokenUnavailable(_) => {
-                self.pause(Ask::Fate, rules)
-            }
+            Reply::Registration(_)
+            | Reply::TokenBalance(_)
+            | Reply::TokenUnavailable(_)
+            | Reply::Allowance(_)
+            | Reply::NoAllowance { .. } => self.pause(Ask::Fate, rules),
         }
     }
 
@@ -410,7 +412,7 @@ mod tests {
             Transfer { id: TransferId(1), receiver: "user.near".parse().unwrap(), amount: 1, memo: None, key: None },
             Instant::from_micros(0),
         );
-        let plan = Plan { transfers: vec![open], steps: vec![Step::Pay(0)], amount: 1 };
+        let plan = Plan { transfers: vec![open], steps: vec![Step::Pay(0)], amount: 1, uncounted: 0 };
         let signed = tx::Signed { hash: CryptoHash::default(), bytes: Arc::from([0u8; 4]) };
         Attempt::new(0, 50, signed, 1_000, BatchId { at: Instant::from_micros(0), number: 1 }, plan, 1)
     }

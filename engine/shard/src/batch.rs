@@ -24,6 +24,8 @@ pub(crate) struct Bounds {
     pub(crate) deposit: u128,
     /// Tokens that may be spent, when they are known to be short.
     pub(crate) budget: Option<u128>,
+    /// What may be signed of transfers that were not signed before, when there is a limit on spending.
+    pub(crate) allowance: Option<u128>,
 }
 
 impl Bounds {
@@ -63,6 +65,8 @@ pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
     /// Sum of the amounts.
     pub(crate) amount: u128,
+    /// Sum of the amounts of those that did not count against the limit on spending before.
+    pub(crate) uncounted: u128,
 }
 
 impl Plan {
@@ -98,7 +102,10 @@ pub(crate) fn plan(queue: &mut VecDeque<Open>, bounds: &Bounds, needs_deposit: i
             more_bytes += tx::deposit_bytes_max(receiver);
         }
         let amount = plan.amount.saturating_add(open.transfer.amount);
-        if bounds.budget.is_some_and(|budget| amount > budget) {
+        let counts = if open.counted { 0 } else { open.transfer.amount };
+        let uncounted = plan.uncounted.saturating_add(counts);
+        let too_much = |bound: Option<u128>, sum| bound.is_some_and(|bound| sum > bound);
+        if too_much(bounds.budget, amount) || too_much(bounds.allowance, uncounted) {
             break;
         }
         let fits = plan.transfers.len() < bounds.max_transfers
@@ -109,7 +116,8 @@ pub(crate) fn plan(queue: &mut VecDeque<Open>, bounds: &Bounds, needs_deposit: i
         if !fits && !plan.transfers.is_empty() {
             break;
         }
-        let Some(open) = queue.pop_front() else { break };
+        let Some(mut open) = queue.pop_front() else { break };
+        open.counted = true;
         let position = plan.transfers.len();
         if registers {
             registered.insert(open.transfer.receiver.clone());
@@ -117,7 +125,8 @@ pub(crate) fn plan(queue: &mut VecDeque<Open>, bounds: &Bounds, needs_deposit: i
         }
         plan.steps.push(Step::Pay(position));
         plan.transfers.push(open);
-        (gas, bytes, plan.amount) = (gas.saturating_add(more_gas), bytes + more_bytes, amount);
+        (gas, bytes) = (gas.saturating_add(more_gas), bytes + more_bytes);
+        (plan.amount, plan.uncounted) = (amount, uncounted);
     }
     plan
 }
@@ -144,6 +153,7 @@ mod tests {
             gas_deposit: 3_000_000_000_000,
             deposit: 1,
             budget: None,
+            allowance: None,
         }
     }
 

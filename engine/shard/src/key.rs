@@ -17,6 +17,8 @@ pub struct AccessKey {
     rests_until: Option<Instant>,
     /// What the node said when it refused the key.
     pub(crate) refused: Option<Box<str>>,
+    /// A person has ordered that it signs nothing new.
+    pub(crate) quarantined: bool,
 }
 
 impl AccessKey {
@@ -28,7 +30,16 @@ impl AccessKey {
 
     /// A key that is no longer configured but still has transactions whose end is not known.
     pub fn retired(public_key: Arc<str>) -> Self {
-        Self { public_key, signer: None, nonce: 0, in_flight: 0, refusals: 0, rests_until: None, refused: None }
+        Self {
+            public_key,
+            signer: None,
+            nonce: 0,
+            in_flight: 0,
+            refusals: 0,
+            rests_until: None,
+            refused: None,
+            quarantined: false,
+        }
     }
 
     /// The public key, `ed25519:...`.
@@ -53,8 +64,13 @@ impl AccessKey {
         self.nonce = self.nonce.max(nonce);
     }
 
+    /// Whether it signs anything at all.
+    pub(crate) fn may_sign(&self) -> bool {
+        self.signer.is_some() && !self.quarantined
+    }
+
     pub(crate) fn is_free(&self, now: Instant, window: usize) -> bool {
-        self.signer.is_some() && self.in_flight < window && self.rests_until.is_none_or(|until| until <= now)
+        self.may_sign() && self.in_flight < window && self.rests_until.is_none_or(|until| until <= now)
     }
 
     /// The key was refused: let it rest. Returns until when.

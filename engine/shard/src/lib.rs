@@ -46,7 +46,7 @@ pub use near_primitives::{hash::CryptoHash, types::AccountId};
 pub use record::{Closed, Lsn, Record, RecordError};
 pub use replay::{Contradiction, Recovered, RecoveredAttempt, RecoveredTransfer, Recovery, recover};
 pub use settled::{Carried, RecoveredSettled};
-pub use shard::{Settings, Shard, Stats};
+pub use shard::{Cancel, Settings, Shard, Stats};
 pub use time::Instant;
 pub use transfer::{BatchId, IdempotencyKey, Transfer, TransferId};
 pub use tx::Signer;
@@ -111,6 +111,11 @@ pub enum Output {
         /// The question.
         query: Query,
     },
+    /// So much of an answer to [`Query::Allowance`] was not needed.
+    GiveBack {
+        /// Raw token units.
+        units: u128,
+    },
     /// Something the outside may know about these transfers.
     Tell {
         /// The transfers, all of the same news.
@@ -152,6 +157,13 @@ pub enum Query {
     },
     /// `ft_balance_of` the paying account.
     TokenBalance,
+    /// Not for a node, but for whoever keeps the limit on spending, which is one for all shards: how much may be signed now?
+    Allowance {
+        /// Fewer are of no use, raw token units.
+        least: u128,
+        /// More are not needed.
+        most: u128,
+    },
 }
 
 /// An answer.
@@ -189,6 +201,15 @@ pub enum Reply {
     Registration(bool),
     /// To [`Query::TokenBalance`]: raw token units.
     TokenBalance(u128),
+    /// To [`Query::Allowance`]: so many raw token units, which now count as spent.
+    Allowance(u128),
+    /// To [`Query::Allowance`]: none now.
+    NoAllowance {
+        /// For a person.
+        why: Box<str>,
+        /// When there may be.
+        retry_after: Duration,
+    },
     /// To [`Query::TokenBalance`]: the token cannot be asked (no contract, no such method, a panic).
     TokenUnavailable(Box<str>),
 }
@@ -411,6 +432,15 @@ pub enum Condition {
     Unprovable(Vec<CryptoHash>),
     /// No final block young enough to sign against.
     StaleHead,
+    /// The limit on spending is used up.
+    SpendLimit(Box<str>),
+    /// A person has ordered that nothing new is signed.
+    Paused,
+    /// A person has ordered that this key signs nothing new.
+    KeyQuarantined {
+        /// `ed25519:...`
+        public_key: Arc<str>,
+    },
     /// A key was refused and rests.
     KeyRefused {
         /// `ed25519:...`

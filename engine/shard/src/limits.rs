@@ -58,6 +58,11 @@ pub const HOLD_PAUSE: Duration = Duration::from_secs(2);
 /// See [`HOLD_PAUSE`]; doubles up to here.
 pub const HOLD_PAUSE_MAX: Duration = Duration::from_secs(15);
 
+/// Shortest and longest pause until the limit on spending is looked at again once it is used up.
+pub const ALLOWANCE_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// See [`ALLOWANCE_PAUSE_MIN`].
+pub const ALLOWANCE_PAUSE_MAX: Duration = Duration::from_mins(1);
+
 /// A transaction is not signed against a block older than the validity period divided by this: what is signed must have
 /// most of its life before it.
 pub const REFERENCE_AGE_PART: u32 = 4;
@@ -97,6 +102,7 @@ const _: () = assert!(GAS_TRANSFER_MIN <= GAS_TRANSFER_START);
 const _: () = assert!(BACKOFF_MIN.as_millis() < BACKOFF_MAX.as_millis());
 const _: () = assert!(FATE_PAUSE.as_millis() <= BACKOFF_MAX.as_millis());
 const _: () = assert!(HOLD_PAUSE.as_millis() < HOLD_PAUSE_MAX.as_millis());
+const _: () = assert!(ALLOWANCE_PAUSE_MIN.as_millis() < ALLOWANCE_PAUSE_MAX.as_millis());
 const _: () = assert!(LONE_SHARE > 1);
 const _: () = assert!(BACKOFF_MIN.as_millis() <= NOT_SENT_PAUSE_MAX.as_millis());
 

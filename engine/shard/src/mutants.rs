@@ -30,11 +30,15 @@ pub enum Mutant {
     InvalidTxErrorIsProof,
     /// What looks executed is taken as settled before it is FINAL.
     FinalBeforeFinal,
+    /// What is taken back is told `failed` although a live transaction carries it.
+    CancelInFlight,
+    /// More is signed than the limit on spending lets out.
+    AllowanceIgnored,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::TimeoutMeansNotSent,
         Self::ResignOnInvalidNonce,
         Self::ResignOnExpired,
@@ -48,6 +52,8 @@ impl Mutant {
         Self::IndexOffByOne,
         Self::InvalidTxErrorIsProof,
         Self::FinalBeforeFinal,
+        Self::CancelInFlight,
+        Self::AllowanceIgnored,
     ];
 
     /// Whether this thread's shards have this bug. Never without the feature.

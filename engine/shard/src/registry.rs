@@ -5,7 +5,7 @@ use foldhash::{HashMap, fast::RandomState};
 use hashbrown::{HashTable, hash_table::Entry};
 use near_primitives::types::AccountId;
 
-use crate::{Transfer, limits, transfer::Open};
+use crate::{Transfer, TransferId, limits, transfer::Open};
 
 /// What is known of receivers, and the transfers that wait to know.
 #[derive(Default)]
@@ -113,6 +113,20 @@ impl Registry {
         if let Some(parked) = self.parked.find(hash, |parked| parked.receiver() == account) {
             self.to_ask.push_back(parked.first.transfer.clone());
         }
+    }
+
+    /// Takes this transfer out, if it is parked. Looks at all of them: for a person's orders only.
+    pub(crate) fn take(&mut self, id: TransferId) -> Option<Open> {
+        let is = |open: &Open| open.transfer.id == id;
+        let receiver = self.iter().find(|open| is(open))?.transfer.receiver.clone();
+        let (taken, rest) = self.release(&receiver).into_iter().partition::<Vec<_>, _>(is);
+        // The question about the receiver, if one is under way, goes on for these.
+        let asked = self.to_ask.len();
+        for open in rest {
+            self.park(open);
+        }
+        self.to_ask.truncate(asked);
+        taken.into_iter().next()
     }
 
     /// Transfers that wait to know.

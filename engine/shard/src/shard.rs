@@ -22,8 +22,12 @@ use crate::{
 mod answers;
 mod holds;
 mod signing;
+mod spending;
+mod steering;
 mod takeover;
 
+use spending::Spending;
+pub use steering::Cancel;
 use takeover::Repeated;
 
 /// What a shard is told once.
@@ -53,6 +57,8 @@ pub struct Settings {
     pub max_attempts: u32,
     /// Pause before such a transfer is tried again, times the failures so far.
     pub retry_base: Duration,
+    /// Whether what is signed needs an allowance ([`Query::Allowance`](crate::Query::Allowance)).
+    pub spend_limited: bool,
     /// Position of this shard, and how many there are: keeps batch numbers apart.
     pub index: usize,
     /// See `index`.
@@ -105,6 +111,7 @@ enum Asker {
     Attempt(u64),
     Registration(AccountId),
     Hold,
+    Allowance,
 }
 
 /// The pure state machine. See the [crate] documentation for how to drive it.
@@ -154,6 +161,9 @@ pub struct Shard {
     durable: Lsn,
 
     hold: Option<Hold>,
+    /// Absent where nothing limits it.
+    spending: Option<Spending>,
+    paused: bool,
     /// Tokens that may be spent, while they are known to be short.
     budget: Option<u128>,
     gas_transfer: u64,
@@ -195,6 +205,7 @@ impl Shard {
     /// A shard that owns these keys and nobody else does.
     pub fn new(settings: Settings, chain: ChainLimits, keys: Vec<AccessKey>) -> Self {
         let random = settings.seed | 1;
+        let spending = settings.spend_limited.then(Spending::default);
         Self {
             settings,
             chain,
@@ -225,6 +236,8 @@ impl Shard {
             lsn: 0,
             durable: 0,
             hold: None,
+            spending,
+            paused: false,
             budget: None,
             gas_transfer: limits::GAS_TRANSFER_START,
             gas_deposit: limits::GAS_DEPOSIT_START,
@@ -339,6 +352,12 @@ impl Shard {
             Some(Hold::Near(why)) => conditions.push(Condition::NotEnoughNear(why.clone())),
             None => {}
         }
+        if self.paused {
+            conditions.push(Condition::Paused);
+        }
+        if let Some(why) = self.spending.as_ref().and_then(|spending| spending.why_dry(now)) {
+            conditions.push(Condition::SpendLimit(why.into()));
+        }
         if !self.recovering.is_empty() {
             conditions.push(Condition::Recovering(self.recovering.len()));
         }
@@ -350,6 +369,8 @@ impl Shard {
         if !hashes.is_empty() {
             conditions.push(Condition::Unprovable(hashes));
         }
+        let quarantined = self.keys.iter().filter(|key| key.quarantined);
+        conditions.extend(quarantined.map(|key| Condition::KeyQuarantined { public_key: key.public_key().clone() }));
         conditions.extend(self.keys.iter().filter_map(|key| {
             let why = key.refused.clone()?;
             Some(Condition::KeyRefused { public_key: key.public_key().clone(), why })
@@ -463,6 +484,7 @@ impl Shard {
             Some(Asker::Attempt(attempt)) => self.attempt_answered(now, attempt, id, reply),
             Some(Asker::Registration(account)) => self.registration_answered(now, account, &reply),
             Some(Asker::Hold) => self.hold_answered(now, &reply),
+            Some(Asker::Allowance) => self.allowance_answered(now, reply),
             None => {}
         }
     }

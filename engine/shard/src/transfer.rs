@@ -66,6 +66,8 @@ pub(crate) struct Open {
     pub(crate) undone: bool,
     /// It travels without batch mates: it, or its receiver, has failed before.
     pub(crate) alone: bool,
+    /// It was signed before, so that it counts against the limit on spending already.
+    pub(crate) counted: bool,
 }
 
 const _: () = assert!(size_of::<Open>() <= 48, "there may be a million");
@@ -80,6 +82,7 @@ impl Open {
             blamed: 0,
             undone: false,
             alone: false,
+            counted: false,
         }
     }
 }

@@ -24,13 +24,15 @@ pub struct Caught {
 pub fn within(mutant: Mutant) -> u64 {
     match mutant {
         Mutant::AcknowledgeBeforeSync
+        | Mutant::AllowanceIgnored
         | Mutant::FinalBeforeFinal
         | Mutant::IgnoreFailedSync
         | Mutant::NonceReused
         | Mutant::RequeueInFlight
         | Mutant::SendBeforeSync
         | Mutant::TimeoutMeansNotSent => 100,
-        Mutant::FailedOnQueryError
+        Mutant::CancelInFlight
+        | Mutant::FailedOnQueryError
         | Mutant::IdempotencyForgotten
         | Mutant::InvalidTxErrorIsProof
         | Mutant::ResignOnExpired

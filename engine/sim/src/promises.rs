@@ -101,6 +101,10 @@ pub(crate) struct Promises {
     final_nonces: HashMap<PublicKey, u64>,
     /// By payment: the transactions that left with it.
     carriers: HashMap<usize, Vec<CryptoHash>>,
+    /// What the limit on spending let out, where there is one, and what has left of it.
+    granted: Option<u128>,
+    spent: u128,
+    counted: HashSet<TransferId>,
     closed: HashSet<CryptoHash>,
     /// By transaction: the ids of its transfers, in the order of its payments.
     ids: HashMap<CryptoHash, Box<[TransferId]>>,
@@ -208,6 +212,7 @@ impl Promises {
         if transfers > bounds.batch || actions.len() > bounds.actions {
             self.breaks("P8", &payments, format!("{hash} carries {transfers} transfers in {} actions", actions.len()));
         }
+        self.spend(&hash, &payments);
         let key = tx.transaction.public_key().clone();
         let nonce = tx.transaction.nonce().nonce();
         for payment in &payments {
@@ -243,6 +248,40 @@ impl Promises {
         let reference = *tx.transaction.block_hash();
         self.sent.insert(hash, Sent { key: key.clone(), nonce, reference, payments });
         self.one_set_a_nonce(&key.to_string(), nonce, hash);
+    }
+
+    /// There is a limit on spending from the beginning.
+    pub(crate) fn limit(&mut self) {
+        self.granted = Some(0);
+    }
+
+    /// The limit lets out so much more.
+    pub(crate) fn granted(&mut self, units: u128) {
+        match &mut self.granted {
+            Some(granted) => *granted += units,
+            None => self.breaks("P8", &[], "a shard asked for what nothing limits".into()),
+        }
+    }
+
+    /// So much was given back.
+    pub(crate) fn given_back(&mut self, units: u128) {
+        match self.granted.and_then(|granted| granted.checked_sub(units)) {
+            Some(granted) if granted >= self.spent => self.granted = Some(granted),
+            _ => self.breaks("P8", &[], format!("{units} were given back that had left")),
+        }
+    }
+
+    /// P8: what leaves for the first time was let out by the limit.
+    fn spend(&mut self, hash: &CryptoHash, payments: &[usize]) {
+        let Some(granted) = self.granted else { return };
+        for (payment, id) in payments.iter().zip(self.ids.get(hash).into_iter().flatten()) {
+            if self.counted.insert(*id) {
+                self.spent += self.payments[*payment].amount;
+            }
+        }
+        if self.spent > granted {
+            self.breaks("P8", payments, format!("{} left while the limit has let out {granted}", self.spent));
+        }
     }
 
     /// The id under which a transaction carries a payment.

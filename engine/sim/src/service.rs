@@ -36,6 +36,7 @@ pub(crate) struct Plan {
     pub(crate) segment_bytes: usize,
     pub(crate) max_pending: usize,
     pub(crate) seed: u64,
+    pub(crate) spend_limited: bool,
 }
 
 impl Plan {
@@ -61,6 +62,7 @@ impl Plan {
             segment_bytes: random.pick(&[8 * 1024, 8 * 1024, 16 * 1024, 64 * 1024]),
             max_pending: random.pick(&[12, 1_000, 1_000, 1_000]),
             seed: random.number(),
+            spend_limited: false,
         }
     }
 
@@ -91,6 +93,8 @@ pub(crate) enum Effect {
         id: AskId,
         query: Query,
     },
+    /// Raw token units of the limit.
+    GiveBack(u128),
     Tell {
         transfers: Box<[TransferId]>,
         news: News,
@@ -217,6 +221,11 @@ impl Life {
     /// How many shards it has.
     pub(crate) fn shards(&self) -> usize {
         self.drivers.len()
+    }
+
+    /// The shards themselves.
+    pub(crate) fn all_shards(&mut self) -> impl Iterator<Item = &mut Shard> {
+        self.drivers.iter_mut().map(|driver| &mut driver.shard)
     }
 
     /// Something came back for a shard.
@@ -366,6 +375,7 @@ impl Driver {
                 }
                 Output::Send { id, bytes, wait, avoid, .. } => effects.push(Effect::Send { id, bytes, wait, avoid }),
                 Output::Query { id, query } => effects.push(Effect::Query { id, query }),
+                Output::GiveBack { units } => effects.push(Effect::GiveBack(units)),
                 Output::Tell { transfers, news } => effects.push(Effect::Tell { transfers, news }),
             }
         }
@@ -402,6 +412,7 @@ fn settings(plan: &Plan, network: &Network, index: usize, life: u64, genesis: Cr
         linger: plan.linger,
         max_attempts: plan.max_attempts,
         retry_base: Duration::from_millis(500),
+        spend_limited: plan.spend_limited,
         index,
         shards: plan.shards,
         seed: plan.seed.wrapping_add(life * 31 + index as u64),

@@ -79,6 +79,7 @@ pub(crate) fn question(query: &Query) -> String {
         Query::Fate { hash, avoid, .. } => format!("the fate of {}{}", short(hash), avoiding(avoid.bits())),
         Query::Registration { account } => format!("whether {account} is registered"),
         Query::TokenBalance => "how many tokens are left".into(),
+        Query::Allowance { least, most } => format!("for {least} to {most} of the limit"),
     }
 }
 
@@ -108,6 +109,8 @@ pub(crate) fn answer(reply: &Reply) -> String {
             )
         }
         Reply::Registration(registered) => format!("registered: {registered}"),
+        Reply::Allowance(units) => format!("{units} of the limit"),
+        Reply::NoAllowance { retry_after, .. } => format!("nothing of the limit for {retry_after:?}"),
         Reply::TokenBalance(balance) => format!("{balance} tokens"),
         Reply::TokenUnavailable(why) => format!("no token: {why}"),
     }

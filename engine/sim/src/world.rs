@@ -25,6 +25,10 @@ use crate::{
     story::{self, Story, short},
 };
 
+mod orders;
+
+use orders::{Order, Orders};
+
 /// Microseconds.
 const MILLI: u64 = 1_000;
 const SECOND: u64 = 1_000 * MILLI;
@@ -115,6 +119,7 @@ enum Event {
     },
     Start,
     ClockJump,
+    Order(Order),
     Quiet,
 }
 
@@ -172,8 +177,10 @@ pub(crate) struct World {
     history_pause: u64,
     quiet: bool,
     quiet_at: u64,
+    orders: Orders,
     random: Random,
     ids: Random,
+    order_random: Random,
 }
 
 impl World {
@@ -220,10 +227,18 @@ impl World {
             history_pause: random.pick(&[1, 2, 30, 120]) * SECOND,
             quiet: false,
             quiet_at,
+            orders: Orders::default(),
             random,
             ids: Random::new(seed, 5),
+            order_random: Random::new(seed, 6),
         };
+        let mut random = Random::new(seed, 7);
+        world.plan.spend_limited = random.chance(300);
+        if world.plan.spend_limited {
+            world.promises.limit();
+        }
         world.plan_ahead();
+        world.plan_orders(&mut random);
         world
     }
 
@@ -426,6 +441,7 @@ impl World {
                     self.run_soon(shard);
                 }
             }
+            Event::Order(order) => self.order(order),
             Event::Quiet => self.become_quiet(),
         }
     }
@@ -788,6 +804,7 @@ impl World {
         let number = life.number;
         self.due = vec![(false, 0); life.shards()];
         self.life = Some(life);
+        self.obey();
         let endpoint = self.random.below(self.endpoints.len() as u64) as u16;
         for shard in 0..self.due.len() {
             let head = head_of(&self.network, behind);
@@ -886,7 +903,7 @@ impl World {
                         let all = self.promises.payments.iter().enumerate();
                         all.filter(|(_, it)| it.receiver == *account).map(|(payment, _)| payment).collect()
                     }
-                    Query::TokenBalance => Vec::new(),
+                    Query::TokenBalance | Query::Allowance { .. } => Vec::new(),
                 };
                 self.story.note_of(&payments, || format!("shard {shard} asks ({id}) {}", story::question(&query)));
                 self.note_asked(asker(id), payments);
@@ -901,8 +918,10 @@ impl World {
                         self.ask(asker(id), Question::Registration { account }, EndpointSet::default());
                     }
                     Query::TokenBalance => self.ask(asker(id), Question::TokenBalance, EndpointSet::default()),
+                    Query::Allowance { least, most } => self.allow(shard, id, least, most),
                 }
             }
+            Effect::GiveBack(units) => self.promises.given_back(units),
             Effect::Tell { transfers, news } => {
                 for id in transfers {
                     self.tell(id, &news);

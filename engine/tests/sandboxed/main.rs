@@ -55,6 +55,7 @@ fn config(node: &Node) -> Config {
         linger: Duration::from_millis(50),
         max_attempts: 3,
         retry_base: Duration::from_millis(100),
+        spend_limits: Vec::new(),
         doors: 2,
         shards: Some(2),
         data_dir: node.data.path().into(),

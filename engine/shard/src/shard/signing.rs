@@ -1,6 +1,6 @@
 //! When a batch closes, which key carries it, and its signature.
 
-use super::Shard;
+use super::{Shard, spending::Due};
 use crate::{
     Head, Instant, News, Record, StoragePolicy, TransferId,
     attempt::{Ask, Attempt},
@@ -21,6 +21,13 @@ enum Source {
 
 impl Shard {
     pub(super) fn close_batches(&mut self, now: Instant) {
+        if !self.paused {
+            self.sign_due(now);
+        }
+        self.give_back();
+    }
+
+    fn sign_due(&mut self, now: Instant) {
         loop {
             if self.ready.is_empty() && self.parts.is_empty() && self.lone.is_empty() {
                 self.budget = None;
@@ -71,6 +78,9 @@ impl Shard {
             if let Some(budget) = &mut self.budget {
                 *budget -= plan.amount;
             }
+            if let Some(spending) = &mut self.spending {
+                spending.left = spending.left.saturating_sub(plan.uncounted);
+            }
             self.lone_in_flight += usize::from(from == Source::Lone);
             self.sign(now, key, head, plan);
         }
@@ -86,6 +96,7 @@ impl Shard {
         self.lone.front().is_some_and(|open| !others || covered(open))
             && (self.lone_in_flight == 0
                 || (self.lone_in_flight < share && self.parts.is_empty() && !self.is_batch_due(now)))
+            && self.may_spend(now, Due::of(&self.lone, 1))
     }
 
     /// Whether what is ready should go now. While batches wait for a block, a partial one lingers for mates. A lone transfer does
@@ -95,8 +106,9 @@ impl Shard {
         let due = oldest.since + self.settings.linger;
         // Mates whose registration is being asked for are worth a short wait, too.
         let idle = self.keys.iter().all(|key| key.in_flight == 0) && self.registry.parked() == 0;
-        if due <= now || idle || self.ready.len() >= self.bounds().full() {
-            return true;
+        let full = self.bounds().full();
+        if due <= now || idle || self.ready.len() >= full {
+            return self.spending.is_none() || self.may_spend(now, Due::of(&self.ready, full));
         }
         self.wake(due);
         false
@@ -164,7 +176,7 @@ impl Shard {
         if self.attempts.values().any(later) {
             return;
         }
-        if self.keys[key].signer.is_some()
+        if self.keys[key].may_sign()
             && self.recovering.is_empty()
             && let Some(head) = self.reference(now)
         {
@@ -199,6 +211,7 @@ impl Shard {
             gas_deposit: self.gas_deposit,
             deposit: self.settings.storage_deposit,
             budget: self.budget,
+            allowance: self.allowance(),
         }
     }
 }

@@ -137,6 +137,7 @@ impl Standing {
 impl Open {
     /// One that a former life left open.
     fn found(found: RecoveredTransfer, now: Instant) -> Self {
-        Self { accepted_at: found.accepted_at, tried: found.tried, ..Self::new(found.transfer, now) }
+        let counted = found.carried_by.is_some() || !found.tried.is_empty();
+        Self { accepted_at: found.accepted_at, tried: found.tried, counted, ..Self::new(found.transfer, now) }
     }
 }

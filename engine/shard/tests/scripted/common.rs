@@ -31,6 +31,7 @@ pub(crate) fn settings() -> Settings {
         linger: Duration::from_millis(100),
         max_attempts: 3,
         retry_base: Duration::from_millis(500),
+        spend_limited: false,
         index: 0,
         shards: 1,
         seed: 7,
@@ -98,6 +99,7 @@ pub(crate) struct Bench {
     pub(crate) height: u64,
     pub(crate) sent: Vec<Sent>,
     pub(crate) queries: Vec<(AskId, Query)>,
+    pub(crate) given_back: u128,
     pub(crate) news: HashMap<TransferId, Vec<News>>,
     pub(crate) records: Vec<Record>,
     /// Whether the journal answers at once.
@@ -127,6 +129,7 @@ impl Bench {
             height: 1_000,
             sent: Vec::new(),
             queries: Vec::new(),
+            given_back: 0,
             news: HashMap::new(),
             records: Vec::new(),
             journal: true,
@@ -292,6 +295,7 @@ impl Bench {
                 registrations.push((id, !account.as_str().starts_with("fresh")));
             }
             Output::Query { id, query } => self.queries.push((id, query)),
+            Output::GiveBack { units } => self.given_back += units,
             Output::Tell { transfers, news } => {
                 for id in transfers {
                     let told = self.news.entry(id).or_default();

@@ -3,5 +3,6 @@
 mod common;
 mod faults;
 mod happy_path;
+mod orders;
 mod restarts;
 mod trust;
