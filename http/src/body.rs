@@ -1,5 +1,8 @@
 //! Reads request bodies within bounds of size, time and memory.
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
@@ -15,6 +18,8 @@ pub(crate) const MAX_BYTES: usize = 10 * 1024 * 1024;
 /// Of a body that is too large, up to this much beyond the limit is read and thrown away, so that an honest client gets to see its 413
 /// instead of a reset connection.
 const MAX_DISCARDED: usize = 8 * 1024 * 1024;
+/// Longest reading of a body that nobody wants: whoever is refused must not take a connection from those who are not.
+const MAX_SKIPPING: Duration = Duration::from_secs(2);
 /// Most bytes of larger bodies in memory at once, over all threads: about 25 of the largest, each of which takes a few
 /// times its size while it is parsed.
 const MAX_BYTES_IN_MEMORY: usize = 256 * 1024 * 1024;
@@ -101,7 +106,7 @@ pub(crate) async fn unpack(body: Body<'_>, coding: Coding) -> Result<Body<'_>, B
     }
 }
 
-/// Reads a body that nobody wants, without keeping anything. Returns whether it came to its end in time and within the limit.
+/// Reads a body that nobody wants, without keeping anything. Returns whether it came to its end soon and within the limit.
 pub(crate) async fn skip(service: &Service, mut body: Incoming) -> bool {
     if usize::try_from(body.size_hint().lower()).map_or(true, |declared| declared > MAX_BYTES) {
         return false;
@@ -117,7 +122,8 @@ pub(crate) async fn skip(service: &Service, mut body: Incoming) -> bool {
         }
         true
     };
-    tokio::time::timeout(service.http().body_timeout, reading).await.unwrap_or(false)
+    let limit = service.http().body_timeout.min(MAX_SKIPPING);
+    tokio::time::timeout(limit, reading).await.unwrap_or(false)
 }
 
 /// Reads on without keeping anything, up to so many bytes.

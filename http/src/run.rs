@@ -47,11 +47,11 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), R
     for note in notes {
         tracing::warn!("{note}");
     }
-    let access = Arc::clone(&http.access);
+    let (access, tls) = (Arc::clone(&http.access), http.tls.is_some());
     let mut server = Server::start(http)?;
     let address = server.address();
     tracing::info!(%address, "HTTP server listening");
-    log_access(&access, address);
+    log_access(&access, tls, address);
     tokio::spawn(reload::follow(hangups, server.shared()));
     let started = tokio::select! {
         started = Engine::start(engine) => Some(started?),
@@ -109,11 +109,11 @@ fn log_settings(config: &Config) {
 }
 
 /// Who may ask for what, and who could without being asked.
-fn log_access(access: &Access, address: SocketAddr) {
+fn log_access(access: &Access, tls: bool, address: SocketAddr) {
     for (good, text) in access.told() {
         if good { tracing::info!("{text}") } else { tracing::warn!("{text}") }
     }
-    match exposure::of(access, address.ip()) {
+    match exposure::of(access, tls, address.ip()) {
         Exposure::Fine(text) => tracing::info!("{text}"),
         Exposure::Risky(text) => tracing::warn!("{text}"),
     }

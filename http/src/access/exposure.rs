@@ -12,9 +12,9 @@ pub(crate) enum Exposure {
     Risky(String),
 }
 
-/// For a service with these rules that listens on this address.
-pub(crate) fn of(access: &Access, address: IpAddr) -> Exposure {
-    judge(address, access.keys.is_some(), access.host_is_set, access.tls)
+/// For a service with these settings that listens on this address.
+pub(crate) fn of(access: &Access, tls: bool, address: IpAddr) -> Exposure {
+    judge(address, access.keys.is_some(), access.host_is_set, tls)
 }
 
 fn judge(address: IpAddr, keys: bool, host_is_set: bool, tls: bool) -> Exposure {

@@ -153,8 +153,8 @@ impl Keys {
         Ok(keys)
     }
 
-    pub(crate) fn find(&self, key: &[u8]) -> Option<&Arc<Key>> {
-        self.by_digest.get(&Digest::of(key))
+    pub(crate) fn find(&self, digest: &Digest) -> Option<&Arc<Key>> {
+        self.by_digest.get(digest)
     }
 }
 
@@ -183,14 +183,14 @@ mod tests {
     #[test]
     fn scopes_and_rates() {
         let set = keys(vec![entry("a", Some(2), None), entry("b", None, None)], &Keys::default());
-        assert!(set.find(b"c").is_none());
-        let a = set.find(b"a").unwrap();
+        assert!(set.find(&Digest::of(b"c")).is_none());
+        let a = set.find(&Digest::of(b"a")).unwrap();
         assert_eq!(a.admit(Scope::Read), Err(NotNow::Scope));
         // A second's worth at once; an hour would pass before the third was let in unnoticed.
         assert!(a.admit(Scope::Send).is_ok() && a.admit(Scope::Send).is_ok());
         let refused = (0..1_000).map(|_| a.admit(Scope::Send)).find_map(Result::err);
         assert!(matches!(refused, Some(NotNow::Rate(2, wait)) if wait <= Duration::from_secs(1)), "{refused:?}");
-        assert!((0..1_000).all(|_| set.find(b"b").unwrap().admit(Scope::Send).is_ok()));
+        assert!((0..1_000).all(|_| set.find(&Digest::of(b"b")).unwrap().admit(Scope::Send).is_ok()));
         assert_eq!((a.counted(Fate::Scope), a.counted(Fate::Rate)), (1, 1));
         assert!(a.counted(Fate::Admitted) >= 2);
     }
@@ -198,13 +198,13 @@ mod tests {
     #[test]
     fn what_is_used_stays_used() {
         let first = keys(vec![entry("a", Some(1), None)], &Keys::default());
-        assert!((0..1_000).any(|_| first.find(b"a").unwrap().admit(Scope::Send).is_err()));
+        assert!((0..1_000).any(|_| first.find(&Digest::of(b"a")).unwrap().admit(Scope::Send).is_err()));
         let same = keys(vec![entry("b", None, None), entry("a", Some(1), None)], &first);
-        let (old, new) = (first.find(b"a").unwrap(), same.find(b"a").unwrap());
+        let (old, new) = (first.find(&Digest::of(b"a")).unwrap(), same.find(&Digest::of(b"a")).unwrap());
         assert!(Arc::ptr_eq(&old.rate.as_ref().unwrap().1, &new.rate.as_ref().unwrap().1));
         assert_eq!(new.counted(Fate::Rate), 1);
         let other = keys(vec![entry("a", Some(1_000), None)], &same);
-        assert!(other.find(b"a").unwrap().admit(Scope::Send).is_ok(), "another rate begins anew");
+        assert!(other.find(&Digest::of(b"a")).unwrap().admit(Scope::Send).is_ok(), "another rate begins anew");
     }
 
     #[test]
@@ -214,14 +214,14 @@ mod tests {
             Allowance::open(&directory.path().join(name), &[(Period::Day, limit)]).map(|opened| Some(Arc::new(opened)))
         };
         let closed = Keys::new(vec![entry("a", None, Some(100))], &Keys::default(), |_, _| Ok(None)).unwrap();
-        assert!(matches!(closed.find(b"a").unwrap().charge(1), Err(Denied::Disk(_))));
+        assert!(matches!(closed.find(&Digest::of(b"a")).unwrap().charge(1), Err(Denied::Disk(_))));
         let set = Keys::new(vec![entry("a", None, Some(100)), entry("b", None, None)], &Keys::default(), open).unwrap();
-        let a = set.find(b"a").unwrap();
+        let a = set.find(&Digest::of(b"a")).unwrap();
         assert_eq!(a.charge(60), Ok(()));
         assert!(matches!(a.charge(41), Err(Denied::Spent(spent)) if spent.left == 40 && spent.retry_after.is_some()));
         assert!(matches!(a.charge(101), Err(Denied::Spent(spent)) if spent.retry_after.is_none()));
         assert_eq!(a.counted(Fate::DailyLimit), 2);
-        assert_eq!(set.find(b"b").unwrap().charge(u128::MAX), Ok(()));
+        assert_eq!(set.find(&Digest::of(b"b")).unwrap().charge(u128::MAX), Ok(()));
         assert!(Keys::new(vec![entry("a", None, Some(1))], &set, |_, _| Err("no".into())).is_err());
     }
 }

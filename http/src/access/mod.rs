@@ -20,16 +20,19 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, header};
 use keyshard_engine::{Allowance, NewTransfer, Period};
 use parking_lot::Mutex;
+use zeroize::Zeroizing;
 
-pub(crate) use self::{key::Key, refusal::without_body, scope::Scope};
 use self::{
+    api_key::Digest,
     key::{Fate, Keys},
     receivers::{List, Receivers},
     refusal::Failure,
 };
+pub(crate) use self::{key::Key, refusal::without_body, scope::Scope};
 use crate::{config::ConfigError, env::Env, json::Answer, metrics::Page};
 
 /// The variable that names the file of API keys.
@@ -48,8 +51,6 @@ pub struct Access {
     failures: [AtomicU64; Failure::ALL.len()],
     /// Whether `HOST` was set.
     host_is_set: bool,
-    /// Whether there is a `TLS_CERT`.
-    tls: bool,
 }
 
 struct KeyRules {
@@ -92,13 +93,7 @@ impl Access {
         } else {
             None
         };
-        Ok(Self {
-            keys,
-            receivers,
-            failures: Default::default(),
-            host_is_set: env.get("HOST").is_some(),
-            tls: env.get("TLS_CERT").is_some(),
-        })
+        Ok(Self { keys, receivers, failures: Default::default(), host_is_set: env.get("HOST").is_some() })
     }
 
     /// Opens what is kept of the daily limits. Only for the one process that has `DATA_DIR`, and before transfers are accepted.
@@ -134,11 +129,11 @@ impl Access {
         let (Some(rules), Some(needed)) = (&self.keys, needed) else { return Ok(None) };
         let failed = |failure: Failure| {
             self.failures[failure as usize].fetch_add(1, Relaxed);
-            Box::new(failure.answer())
+            Box::new(failure.answer(needed))
         };
-        let sent = bearer(headers).map_err(failed)?;
+        let sent = sent_key(headers, needed).map_err(failed)?;
         let keys = rules.now.load();
-        let key = keys.find(sent).ok_or(Failure::Unknown).map_err(failed)?;
+        let key = keys.find(&sent).ok_or(Failure::Unknown).map_err(failed)?;
         key.admit(needed).map_err(|why| Box::new(why.answer(key, needed)))?;
         Ok(Some(Arc::clone(key)))
     }
@@ -186,15 +181,15 @@ impl Access {
 
     /// What the metrics tell: failures by reason, requests by the name of their key.
     pub(crate) fn write_metrics(&self, page: &mut Page) {
-        let Some(rules) = &self.keys else { return };
         let name = "keyshard_auth_failures_total";
         page.family(name, "counter", "Requests without an API key that is known, by reason");
         for failure in Failure::ALL {
             page.sample(name, &[("reason", failure.as_str())], self.failures[failure as usize].load(Relaxed));
         }
         let name = "keyshard_api_key_requests_total";
-        page.family(name, "counter", "Requests with a known API key, by its name and what it was good for");
-        for key in &rules.now.load().all {
+        page.family(name, "counter", "Requests with a known API key, by its name and what became of them");
+        let keys = self.keys.as_ref().map(|rules| rules.now.load());
+        for key in keys.iter().flat_map(|keys| &keys.all) {
             for fate in Fate::ALL {
                 page.sample(name, &[("key", &key.name), ("fate", fate.as_str())], key.counted(fate));
             }
@@ -216,7 +211,8 @@ impl KeyRules {
                 changes.push((Arc::clone(open), limit));
                 return Ok(Some(Arc::clone(open)));
             }
-            let opened = Arc::new(Allowance::open(&self.limits.join(format!("{name}.json")), &limits)?);
+            // The service's own limits are beside it.
+            let opened = Arc::new(Allowance::open(&self.limits.join(format!("key-{name}.json")), &limits)?);
             daily.insert(name.into(), Arc::clone(&opened));
             Ok(Some(opened))
         })?;
@@ -253,14 +249,27 @@ fn read_receivers(allow: Option<&Path>, deny: Option<&Path>) -> Result<Receivers
     Ok(Receivers { allow: list(ALLOW_FILE, allow)?, deny: list(DENY_FILE, deny)? })
 }
 
-/// The API key of a request: exactly one `Authorization: Bearer ks_...`.
-fn bearer(headers: &HeaderMap) -> Result<&[u8], Failure> {
+/// The digest of the API key that comes with a request: exactly one `Authorization: Bearer ks_...`.
+///
+/// To read, also `Basic`, with the key as the password: that is how browsers ask a person, and what they then send with
+/// everything. No more than to read, because they send it also where another page makes them.
+fn sent_key(headers: &HeaderMap, needed: Scope) -> Result<Digest, Failure> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().ok_or(Failure::Missing)?.as_bytes();
-    let (scheme, rest) = value.split_at_checked(6).ok_or(Failure::Malformed)?;
-    let key = rest.trim_ascii();
-    let is_bearer = scheme.eq_ignore_ascii_case(b"bearer") && rest.first() == Some(&b' ');
-    if is_bearer && values.next().is_none() && api_key::has_form(key) { Ok(key) } else { Err(Failure::Malformed) }
+    let space = value.iter().position(|byte| *byte == b' ').ok_or(Failure::Malformed)?;
+    let (scheme, rest) = (&value[..space], value[space..].trim_ascii());
+    if values.next().is_some() {
+        return Err(Failure::Malformed);
+    }
+    if scheme.eq_ignore_ascii_case(b"bearer") && api_key::has_form(rest) {
+        return Ok(Digest::of(rest));
+    }
+    if scheme.eq_ignore_ascii_case(b"basic") && needed == Scope::Read {
+        let pair = Zeroizing::new(BASE64_STANDARD.decode(rest).map_err(|_| Failure::Malformed)?);
+        let key = pair.iter().position(|byte| *byte == b':').map(|colon| &pair[colon + 1..]);
+        return key.filter(|key| api_key::has_form(key)).map(Digest::of).ok_or(Failure::Malformed);
+    }
+    Err(Failure::Malformed)
 }
 
 /// Without secrets; there are none in here.
@@ -289,7 +298,7 @@ mod tests {
     }
 
     fn line(name: &str, key: &str, rest: &str) -> String {
-        let digest = api_key::Digest::of(key.as_bytes());
+        let digest = Digest::of(key.as_bytes());
         format!(r#"{{"name":"{name}","sha256":"{digest}","scopes":["send"]{rest}}}"#)
     }
 
@@ -304,31 +313,42 @@ mod tests {
     }
 
     #[test]
-    fn one_bearer_and_nothing_else() {
+    fn one_key_and_nothing_else() {
         let key = format!("ks_{}", "0".repeat(64));
-        for (value, good) in [
-            (format!("Bearer {key}"), true),
-            (format!("bearer {key}"), true),
-            (format!("BEARER   {key} "), true),
-            (key.clone(), false),
-            (format!("Bearer{key}"), false),
-            (format!("Bearer\t{key}"), false),
-            (format!("Bearer {key}0"), false),
-            (format!("Bearer {key},{key}"), false),
-            (format!("Bearer {}", key.to_uppercase()), false),
-            (format!("Basic {key}"), false),
-            ("Bearer".to_owned(), false),
-            ("Bearer ".to_owned(), false),
-            (String::new(), false),
+        let basic = |pair: &str| format!("Basic {}", BASE64_STANDARD.encode(pair));
+        for (value, to_send, to_read) in [
+            (format!("Bearer {key}"), true, true),
+            (format!("bearer {key}"), true, true),
+            (format!("BEARER   {key} "), true, true),
+            (basic(&format!("anybody:{key}")), false, true),
+            (basic(&format!(":{key}")), false, true),
+            (basic(&key), false, false),
+            (basic(&format!("a:b:{key}")), false, false),
+            (basic(&format!("{key}:")), false, false),
+            (format!("Basic {key}"), false, false),
+            (key.clone(), false, false),
+            (format!("Bearer{key}"), false, false),
+            (format!("Bearer\t{key}"), false, false),
+            (format!("Bearer {key}0"), false, false),
+            (format!("Bearer {key},{key}"), false, false),
+            (format!("Bearer {}", key.to_uppercase()), false, false),
+            (format!("Digest {key}"), false, false),
+            ("Bearer".to_owned(), false, false),
+            ("Bearer ".to_owned(), false, false),
+            (String::new(), false, false),
         ] {
-            let expected = if good { Ok(key.as_bytes()) } else { Err(Failure::Malformed) };
-            assert_eq!(bearer(&headers(&[&value])), expected, "{value}");
+            let digest = Digest::of(key.as_bytes());
+            for (needed, good) in [(Scope::Send, to_send), (Scope::Read, to_read), (Scope::Admin, to_send)] {
+                let sent = sent_key(&headers(&[&value]), needed);
+                assert!(sent == if good { Ok(digest.clone()) } else { Err(Failure::Malformed) }, "{value} {needed:?}");
+            }
         }
         let twice = format!("Bearer {key}");
-        assert_eq!(bearer(&headers(&[&twice, &twice])), Err(Failure::Malformed));
-        assert_eq!(bearer(&headers(&[])), Err(Failure::Missing));
+        assert!(sent_key(&headers(&[&twice, &twice]), Scope::Read) == Err(Failure::Malformed));
+        assert!(sent_key(&headers(&[]), Scope::Read) == Err(Failure::Missing));
         let bytes = HeaderValue::from_bytes(b"Bearer k\xff").unwrap();
-        assert_eq!(bearer(&HeaderMap::from_iter([(header::AUTHORIZATION, bytes)])), Err(Failure::Malformed));
+        let bytes = HeaderMap::from_iter([(header::AUTHORIZATION, bytes)]);
+        assert!(sent_key(&bytes, Scope::Read) == Err(Failure::Malformed));
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::{
 };
 
 const BEARER: HeaderValue = HeaderValue::from_static("Bearer");
+/// Makes a browser ask for the key.
+const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"Keyshard\", charset=\"UTF-8\"");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Why a request comes with no key that is known.
@@ -43,7 +45,7 @@ impl Failure {
     }
 
     /// 401.
-    pub(crate) fn answer(self) -> Answer {
+    pub(crate) fn answer(self, needed: Scope) -> Answer {
         let text = match self {
             Self::Missing => "Unauthorized: send an API key, as Authorization: Bearer ks_...",
             Self::Malformed => {
@@ -53,7 +55,10 @@ impl Failure {
             Self::Unknown => "Unauthorized: this API key is not known, or not any more. Ask the operator for another",
         };
         let mut answer = error(StatusCode::UNAUTHORIZED, text);
-        answer.headers_mut().insert(header::WWW_AUTHENTICATE, BEARER);
+        answer.headers_mut().append(header::WWW_AUTHENTICATE, BEARER);
+        if needed == Scope::Read {
+            answer.headers_mut().append(header::WWW_AUTHENTICATE, BASIC);
+        }
         answer
     }
 }
