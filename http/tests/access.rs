@@ -170,6 +170,12 @@ async fn each_scope_is_for_its_routes() {
             }
         }
     }
+    // A browser asks a person, and sends what it was told with everything: good for reading alone.
+    for (key, path, status) in [(&read, "/metrics", 200), (&send, "/metrics", 403), (&send, "/send-ft", 401)] {
+        let method = if path == "/send-ft" { Method::POST } else { Method::GET };
+        let request = client().request(method, format!("{}{path}", service.base)).basic_auth("me", Some(key));
+        assert_eq!(request.json(&pay("user9.test.near", 1)).send().await.unwrap().status(), status, "{path}");
+    }
     assert_eq!(stage.balance("user9.test.near").await, 1);
     stop_and_search(service, &[&send, &read, &admin]);
 }
