@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use keyshard_engine::{HISTORY_RETENTION_MIN, Level, Period, StoragePolicy, Trust, rpc};
@@ -202,9 +202,6 @@ impl Config {
         let unused: Vec<&str> = WITHOUT_EFFECT.into_iter().filter(|name| env.get(name).is_some()).collect();
         if http.debug_endpoints && !cfg!(feature = "profiling") {
             notes.push("DEBUG_ENDPOINTS has no effect: this program was built without --features profiling".into());
-        }
-        if let Some(problem) = http.tls.as_ref().and_then(|tls| tls.validity().problem(SystemTime::now())) {
-            notes.push(format!("TLS_CERT {problem}"));
         }
         if !unused.is_empty() {
             notes.push(format!("settings that have no effect in Keyshard: {}", unused.join(", ")));

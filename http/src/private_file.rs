@@ -93,7 +93,7 @@ fn text_of(file: &File, path: &Path) -> Result<Zeroizing<String>, String> {
         return Err("is not a file".to_owned());
     }
     let mode = about.permissions().mode();
-    if mode & 0o077 != 0 {
+    if mode & forbidden(about.uid(), rustix::process::geteuid().as_raw()) != 0 {
         return Err(format!(
             "can be read by others than its owner (mode {:03o}): run chmod 600 {}",
             mode & 0o777,
@@ -109,6 +109,14 @@ fn text_of(file: &File, path: &Path) -> Result<Zeroizing<String>, String> {
     Ok(text)
 }
 
+/// Bits of the mode that a file of this owner may not have for this user.
+///
+/// What root has put there for a service that is not root may be read by a group: so do systemd's credentials (an access list,
+/// which shows as the group's bits) and Kubernetes' secrets (`fsGroup`) come. Whoever is in that group, root has chosen.
+fn forbidden(owner: u32, user: u32) -> u32 {
+    if owner == 0 && user != 0 { 0o037 } else { 0o077 }
+}
+
 fn take(file: &File, path: &Path) -> Result<(), String> {
     match file.try_lock() {
         Ok(()) => Ok(()),
@@ -122,6 +130,22 @@ fn take(file: &File, path: &Path) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_root_may_let_a_group_read() {
+        for (owner, user, mode, refused) in [
+            (1_000, 1_000, 0o600, false),
+            (1_000, 1_000, 0o640, true),
+            (0, 0, 0o640, true),
+            (0, 65_532, 0o440, false),
+            (0, 65_532, 0o640, false),
+            (0, 65_532, 0o660, true),
+            (0, 65_532, 0o444, true),
+            (1_000, 65_532, 0o440, true),
+        ] {
+            assert_eq!(mode & forbidden(owner, user) != 0, refused, "{owner} {user} {mode:o}");
+        }
+    }
 
     #[test]
     fn one_at_a_time_and_for_its_owner_alone() {

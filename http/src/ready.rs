@@ -52,3 +52,16 @@ fn reasons(phase: Phase, engine: Option<&Engine>) -> Vec<Reason> {
     }
     reasons
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_named() {
+        let names = |phase| reasons(phase, None).into_iter().map(|reason| reason.name).collect::<Vec<_>>();
+        assert_eq!(names(Phase::Serving), ["starting"]);
+        assert_eq!(names(Phase::Draining), ["draining", "starting"]);
+        assert_eq!(names(Phase::Closing), ["draining", "starting"]);
+    }
+}

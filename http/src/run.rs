@@ -1,5 +1,10 @@
 //! Runs the service: listen, connect to NEAR, serve, and end without losing anything.
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use keyshard_engine::{Drained, Engine, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -46,6 +51,9 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), R
     http.max_connections = files::client_connections(http.max_connections);
     for note in notes {
         tracing::warn!("{note}");
+    }
+    if let Some(problem) = http.tls.as_ref().and_then(|tls| tls.validity().problem(SystemTime::now())) {
+        tracing::warn!("TLS_CERT {problem}");
     }
     let (access, tls) = (Arc::clone(&http.access), http.tls.is_some());
     let mut server = Server::start(http)?;

@@ -97,6 +97,12 @@ impl Tls {
 }
 
 impl Validity {
+    /// Whether clients refuse it.
+    pub(crate) fn is_refused(self, now: SystemTime) -> bool {
+        let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
+        !(self.from..=self.to).contains(&now)
+    }
+
     /// What is wrong, or soon will be; `None` if nothing is.
     pub(crate) fn problem(self, now: SystemTime) -> Option<String> {
         let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());

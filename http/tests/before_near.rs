@@ -30,6 +30,16 @@ async fn health_answers_before_near_is_ready() {
 }
 
 #[tokio::test]
+async fn it_is_not_ready_before_near_is() {
+    let (_server, base) = start(http());
+    let reason = r#"{"name":"starting","detail":"the NEAR connection is not ready yet"}"#;
+    let body = format!(r#"{{"status":"not-ready","reasons":[{reason}]}}"#);
+    assert_eq!(get(&base, "/ready").await, (503, body));
+    let head = client().head(format!("{base}/READY/")).send().await.unwrap();
+    assert_eq!(head.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
 async fn the_first_page_says_what_runs_here() {
     let (_server, base) = start(http());
     let answer = client().get(&base).send().await.unwrap();

@@ -199,6 +199,7 @@ async fn a_bad_transfer_does_not_take_its_mates_down() {
 #[tokio::test]
 async fn what_hinders_payment_is_named_and_alive_stays_alive() {
     let service = Service::start(50, &[("REQUEST_TIMEOUT_MS", "500")]).await;
+    assert_eq!(get(&service.base, "/ready").await, (200, r#"{"status":"ready","reasons":[]}"#.to_owned()));
     let largest = 10u128.pow(30);
     let more_than_there_is = service.balance("test.near").await / largest + 1;
     let transfer = json!({ "receiverId": "user1.test.near", "amount": largest.to_string() });
@@ -217,6 +218,9 @@ async fn what_hinders_payment_is_named_and_alive_stays_alive() {
     assert!(health["conditions"][0]["detail"].is_string());
     let (_, page) = get(&service.base, "/metrics").await;
     assert!(page.contains("\nkeyshard_condition{name=\"not-enough-tokens\"} 1\n"), "{page}");
+    let (status, text) = get(&service.base, "/ready").await;
+    let ready = parse(&text);
+    assert_eq!((status, &ready["status"], &ready["reasons"]), (503, &json!("not-ready"), &health["conditions"]));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::{
     net::TcpListener,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rlimit::Resource;
@@ -19,6 +19,7 @@ use crate::{
         node::Node,
         signers::is_running,
     },
+    tls::Validity,
 };
 
 /// Syncs that the median is of.
@@ -38,6 +39,9 @@ pub(super) fn look(env: &Env, wanted: &Wanted, report: &mut Report) {
     if let Some((host, port, connections)) = &wanted.listen {
         open_files(*connections, report);
         listen(host, *port, is_running(data_dir), report);
+    }
+    if let Some(tls) = &wanted.tls {
+        certificate(tls.validity(), report);
     }
     env_file(env, report);
     directory(wanted, report);
@@ -74,6 +78,15 @@ fn listen(host: &str, port: u16, running: bool, report: &mut Report) {
             report.fail("port", format!("{host}:{port} is taken by another program: choose another PORT"));
         }
         Err(error) => report.fail("port", format!("cannot listen on {host}:{port}: {error}. Check HOST and PORT")),
+    }
+}
+
+fn certificate(validity: Validity, report: &mut Report) {
+    let now = SystemTime::now();
+    match validity.problem(now) {
+        None => report.ok("tls", format!("the certificate is valid for {} days", validity.days_left(now))),
+        Some(problem) if validity.is_refused(now) => report.fail("tls", format!("the certificate {problem}")),
+        Some(problem) => report.warn("tls", format!("the certificate {problem}")),
     }
 }
 

@@ -6,7 +6,7 @@ mod machine;
 mod nodes;
 mod token;
 
-use std::{fmt, process::ExitCode};
+use std::{fmt, process::ExitCode, sync::Arc};
 
 use keyshard_engine::StoragePolicy;
 use near_crypto::PublicKey;
@@ -17,6 +17,7 @@ use crate::{
     config::{Config, Offline},
     env::Env,
     mock,
+    tls::Tls,
 };
 
 /// How bad a finding is.
@@ -105,6 +106,8 @@ struct Wanted {
     segment_bytes: usize,
     /// Where it listens, and for how many.
     listen: Option<(String, u16, usize)>,
+    /// What its connections are encrypted with.
+    tls: Option<Arc<Tls>>,
 }
 
 /// Checks everything. The exit code says how bad it is.
@@ -174,6 +177,7 @@ fn settings(env: &Env, report: &mut Report) -> Option<Wanted> {
             storage_deposit: None,
             segment_bytes: 64 << 20,
             listen: None,
+            tls: None,
         });
     };
     for note in &config.notes {
@@ -194,6 +198,7 @@ fn settings(env: &Env, report: &mut Report) -> Option<Wanted> {
         storage: engine.storage,
         storage_deposit: engine.storage_deposit,
         segment_bytes: engine.segment_bytes,
+        tls: http.tls,
         listen: Some((http.host, http.port, http.max_connections)),
     })
 }
