@@ -35,7 +35,7 @@ pub struct Batching {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     /// A stable word: `not-enough-tokens`, `not-enough-near`, `token-unavailable`, `no-final-block`, `key-refused`,
-    /// `recovering`, `history-behind`, `spend-limit`, `paused`, `key-quarantined`.
+    /// `recovering`, `history-behind`, `spend-limit`, `paused`, `key-quarantined`, `no-key`.
     pub name: &'static str,
     /// For a person: what it is and what to do.
     pub detail: String,
@@ -151,6 +151,11 @@ fn describe(condition: &ShardCondition) -> Condition {
         ShardCondition::Paused => {
             ("paused", "nothing new is signed, as ordered: POST /admin/resume ends it".to_owned())
         }
+        ShardCondition::NoKey => (
+            "no-key",
+            "all keys of a shard are in quarantine, so its transfers wait: release one, or restart with other keys"
+                .to_owned(),
+        ),
         ShardCondition::KeyQuarantined { public_key } => {
             ("key-quarantined", format!("access key {public_key} signs nothing new, as ordered"))
         }

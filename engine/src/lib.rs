@@ -448,6 +448,11 @@ impl Engine {
         &self.0.place
     }
 
+    /// The public keys that it was started with, `ed25519:...`.
+    pub fn keys(&self) -> &[Arc<str>] {
+        &self.0.keys
+    }
+
     /// What a person has ordered.
     pub fn orders(&self) -> Orders {
         self.0.steering.orders()

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     json::{Answer, answer, error},
+    local,
     service::Service,
 };
 
@@ -28,8 +29,6 @@ use crate::{
 const FREQUENCY: i32 = 199;
 const SECONDS: Duration = Duration::from_secs(10);
 const MAX_SECONDS: u64 = 60;
-/// Headers of a proxy: who asks is then not who is connected.
-const FORWARDED: [&str; 4] = ["forwarded", "via", "x-forwarded-for", "x-real-ip"];
 /// Frames narrower than this share of the picture, in percent, are left out of it.
 const MIN_WIDTH: f64 = 0.1;
 
@@ -59,8 +58,7 @@ pub(crate) async fn flamegraph(
     headers: &HeaderMap,
     query: &str,
 ) -> Option<Answer> {
-    let forwarded = FORWARDED.iter().any(|name| headers.contains_key(*name));
-    if !service.http().debug_endpoints || !peer.ip().to_canonical().is_loopback() || forwarded {
+    if !service.http().debug_endpoints || !local::is_local(peer, headers) {
         return None;
     }
     let wanted = match Wanted::parse(query) {

@@ -14,6 +14,7 @@ pub mod cors;
 pub mod env;
 pub mod env_file;
 pub mod keys;
+mod local;
 pub mod log;
 pub mod run;
 pub mod secret;
@@ -21,6 +22,7 @@ pub mod server;
 pub mod tls;
 pub mod validate;
 
+mod admin;
 mod audit;
 mod body;
 mod check;

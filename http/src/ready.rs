@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Conditions that hold up some transfers only: all others are paid.
-const PARTIAL: [&str; 2] = ["key-refused", "no-proof"];
+const PARTIAL: [&str; 3] = ["key-refused", "key-quarantined", "no-proof"];
 
 #[derive(Serialize)]
 struct Body {

@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 
 use crate::{
     access::{self, Key, Scope},
+    admin::{self, Admin},
     json::{Answer, answer, error},
     listing, ready, send_ft,
     service::Service,
@@ -34,6 +35,8 @@ pub(crate) enum Route<'a> {
     Metrics,
     /// A profile of this process.
     Flamegraph,
+    /// A person's orders.
+    Admin(Admin<'a>),
     /// None of them, or none with this method.
     Unmatched,
 }
@@ -43,7 +46,7 @@ const MAX_SHOWN: usize = 200;
 
 impl<'a> Route<'a> {
     /// The names of the routes in the metrics, by [`Route::index`].
-    pub(crate) const NAMES: [&'static str; 13] = [
+    pub(crate) const NAMES: [&'static str; 19] = [
         "/",
         "/health",
         "/send-ft",
@@ -57,6 +60,12 @@ impl<'a> Route<'a> {
         "unmatched",
         "/transfers",
         "/ready",
+        "/admin",
+        "/admin/pause",
+        "/admin/resume",
+        "/admin/keys/:key/quarantine",
+        "/admin/keys/:key/release",
+        "/admin/transfers/:jobId/cancel",
     ];
 
     /// Its place in [`Route::NAMES`].
@@ -75,6 +84,12 @@ impl<'a> Route<'a> {
             Self::Unmatched => 10,
             Self::Transfers => 11,
             Self::Ready => 12,
+            Self::Admin(Admin::Orders) => 13,
+            Self::Admin(Admin::Pause) => 14,
+            Self::Admin(Admin::Resume) => 15,
+            Self::Admin(Admin::Quarantine(_)) => 16,
+            Self::Admin(Admin::Release(_)) => 17,
+            Self::Admin(Admin::Cancel(_)) => 18,
         }
     }
 
@@ -90,15 +105,16 @@ impl<'a> Route<'a> {
             | Self::MetricsJobs
             | Self::MetricsBatching
             | Self::Metrics => Some(Scope::Read),
-            Self::Flamegraph => Some(Scope::Admin),
+            Self::Flamegraph | Self::Admin(_) => Some(Scope::Admin),
         }
     }
 
     fn of(method: &Method, path: &'a str) -> Self {
         let route = Self::of_path(path);
         let wanted: &[Method] = match route {
-            Self::SendFt => &[Method::POST],
             Self::Flamegraph => &[Method::GET],
+            Self::Admin(Admin::Orders) => &[Method::GET, Method::HEAD],
+            Self::SendFt | Self::Admin(_) => &[Method::POST],
             _ => &[Method::GET, Method::HEAD],
         };
         if wanted.contains(method) { route } else { Self::Unmatched }
@@ -112,7 +128,7 @@ impl<'a> Route<'a> {
         if path.is_empty() {
             return Self::Root;
         }
-        let mut segments = [""; 3];
+        let mut segments = [""; 4];
         let mut count = 0;
         for segment in path.strip_suffix('/').unwrap_or(path).split('/') {
             if count == segments.len() || segment.is_empty() {
@@ -134,6 +150,18 @@ impl<'a> Route<'a> {
             2 if is(0, "transfer") => Self::Job(decode(segments[1])),
             3 if is(0, "transfer") && is(1, "key") => Self::Key(decode(segments[2])),
             3 if is(0, "transfer") && is(1, "tx") => Self::Transaction(decode(segments[2])),
+            1 if is(0, "admin") => Self::Admin(Admin::Orders),
+            2 if is(0, "admin") && is(1, "pause") => Self::Admin(Admin::Pause),
+            2 if is(0, "admin") && is(1, "resume") => Self::Admin(Admin::Resume),
+            4 if is(0, "admin") && is(1, "keys") && is(3, "quarantine") => {
+                Self::Admin(Admin::Quarantine(decode(segments[2])))
+            }
+            4 if is(0, "admin") && is(1, "keys") && is(3, "release") => {
+                Self::Admin(Admin::Release(decode(segments[2])))
+            }
+            4 if is(0, "admin") && is(1, "transfers") && is(3, "cancel") => {
+                Self::Admin(Admin::Cancel(decode(segments[2])))
+            }
             _ => Self::Unmatched,
         }
     }
@@ -205,6 +233,7 @@ async fn handle(
         Route::MetricsBatching => transfers::batching(service),
         Route::Metrics => transfers::metrics(service),
         Route::Flamegraph => flamegraph(service, peer, &request).await.unwrap_or_else(|| not_found(&request)),
+        Route::Admin(what) => admin::admin(service, what, peer, request).await,
         Route::Unmatched => not_found(&request),
     }
 }
@@ -258,6 +287,15 @@ mod tests {
             ("GET", "/Transfers/", Route::Transfers),
             ("POST", "/transfers", Route::Unmatched),
             ("GET", "/transfers/x", Route::Unmatched),
+            ("GET", "/admin", Route::Admin(Admin::Orders)),
+            ("POST", "/admin", Route::Unmatched),
+            ("POST", "/admin/pause/", Route::Admin(Admin::Pause)),
+            ("GET", "/admin/pause", Route::Unmatched),
+            ("POST", "/admin/keys/ed25519:abc/quarantine", Route::Admin(Admin::Quarantine("ed25519:abc".into()))),
+            ("POST", "/admin/keys/ed25519%3Aabc/release", Route::Admin(Admin::Release("ed25519:abc".into()))),
+            ("POST", "/admin/keys//release", Route::Unmatched),
+            ("POST", "/admin/transfers/x/cancel", Route::Admin(Admin::Cancel("x".into()))),
+            ("POST", "/admin/transfers/x/cancel/y", Route::Unmatched),
             ("GET", "//health", Route::Unmatched),
             ("GET", "/health//", Route::Unmatched),
             ("GET", "*", Route::Unmatched),
@@ -283,6 +321,12 @@ mod tests {
             "?",
             "/transfers",
             "/ready",
+            "/admin",
+            "/admin/pause",
+            "/admin/resume",
+            "/admin/keys/x/quarantine",
+            "/admin/keys/x/release",
+            "/admin/transfers/x/cancel",
         ];
         for (index, path) in routes.into_iter().enumerate() {
             assert_eq!(Route::of_path(path).index(), index, "{path}");

@@ -145,7 +145,7 @@ fn job_answer(job: Option<Job>) -> Answer {
 }
 
 /// Only the form that ids are given out in.
-fn parse_id(text: &str) -> Option<Uuid> {
+pub(crate) fn parse_id(text: &str) -> Option<Uuid> {
     if text.len() == uuid::fmt::Hyphenated::LENGTH { Uuid::try_parse(text).ok() } else { None }
 }
 

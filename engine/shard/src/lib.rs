@@ -436,6 +436,8 @@ pub enum Condition {
     SpendLimit(Box<str>),
     /// A person has ordered that nothing new is signed.
     Paused,
+    /// None of the shard's keys may sign anything, because a person has ordered so.
+    NoKey,
     /// A person has ordered that this key signs nothing new.
     KeyQuarantined {
         /// `ed25519:...`

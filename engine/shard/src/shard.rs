@@ -369,6 +369,9 @@ impl Shard {
         if !hashes.is_empty() {
             conditions.push(Condition::Unprovable(hashes));
         }
+        if !self.keys.iter().any(AccessKey::may_sign) {
+            conditions.push(Condition::NoKey);
+        }
         let quarantined = self.keys.iter().filter(|key| key.quarantined);
         conditions.extend(quarantined.map(|key| Condition::KeyQuarantined { public_key: key.public_key().clone() }));
         conditions.extend(self.keys.iter().filter_map(|key| {

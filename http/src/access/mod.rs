@@ -124,6 +124,11 @@ impl Access {
         }
     }
 
+    /// Whether requests need an API key.
+    pub(crate) fn asks_for_keys(&self) -> bool {
+        self.keys.is_some()
+    }
+
     /// Lets a request in that needs this, and tells by whose key, or says what to answer. Before its body is read.
     pub(crate) fn admit(&self, needed: Option<Scope>, headers: &HeaderMap) -> Result<Option<Arc<Key>>, Box<Answer>> {
         let (Some(rules), Some(needed)) = (&self.keys, needed) else { return Ok(None) };

@@ -72,6 +72,18 @@ pub(crate) async fn balance(rpc: &str, token: &str, account: &str) -> u128 {
     amount_in(&answer.json().await.unwrap())
 }
 
+/// The nonce of an access key at the last block that has been made.
+pub(crate) async fn key_nonce(rpc: &str, account: &str, public_key: &str) -> u64 {
+    let question = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "query",
+        "params": {
+            "request_type": "view_access_key", "finality": "optimistic", "account_id": account, "public_key": public_key,
+        },
+    });
+    let answer: Value = client().post(rpc).json(&question).send().await.unwrap().json().await.unwrap();
+    answer["result"]["nonce"].as_u64().unwrap_or_else(|| panic!("{answer}"))
+}
+
 /// The amount in the answer to a `ft_balance_of` query: a JSON string, as bytes.
 pub(crate) fn amount_in(answer: &Value) -> u128 {
     let bytes = answer["result"]["result"].as_array().unwrap_or_else(|| panic!("{answer}"));
