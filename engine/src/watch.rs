@@ -172,7 +172,7 @@ pub(crate) fn recent(reports: &[Arc<Report>], limit: usize, job: impl Fn(Transfe
     ids.sort_unstable();
     ids.dedup();
     let mut jobs: Vec<Job> = ids.into_iter().filter_map(job).collect();
-    jobs.sort_by(|a, b| (b.updated_at_ms, b.id).cmp(&(a.updated_at_ms, a.id)));
+    jobs.sort_by_key(|job| std::cmp::Reverse((job.updated_at_ms, job.id)));
     jobs.truncate(limit);
     jobs
 }

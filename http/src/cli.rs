@@ -216,6 +216,8 @@ HTTP:
   BODY_TIMEOUT_MS                longest time for a body; then 408 [30000]
   MAX_HEADER_BYTES               longest header block; above, 431 [32768]
 Engine:
+  SPEND_LIMIT_PER_MINUTE         raw token units that are signed in any 60 seconds; the rest is held [none]
+  SPEND_LIMIT_PER_DAY            the same for any 24 hours [none]
   MAX_PENDING_JOBS               transfers accepted and open; more get 503 [100000]
   BATCH_WINDOW_MS                longest wait for batch mates while the keys are busy [100]
   MAX_BATCH_SIZE                 transfers in a transaction [what the chain allows]
