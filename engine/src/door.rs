@@ -73,6 +73,13 @@ pub enum Refused {
         /// The key of the transfer that differs.
         name: Box<str>,
     },
+    /// One that is new goes to somebody who must not be paid.
+    Unwanted {
+        /// Who that is.
+        receiver: AccountId,
+        /// Why, as the caller of the door said.
+        why: &'static str,
+    },
     /// Whoever asks may not spend so much now.
     Denied(Denied),
     /// One of the amounts is more than the limit on spending ([`Config::spend_limits`](crate::Config::spend_limits)) ever
@@ -119,9 +126,9 @@ impl Door {
         Self { shared, ways: Ways { producers, weights, bells, unannounced: Vec::new(), wanted, keys: Vec::new() } }
     }
 
-    /// As [`Self::submit_unannounced`], charged to nobody, and wakes the shards at once.
+    /// As [`Self::submit_unannounced`], to anybody and charged to nobody, and wakes the shards at once.
     pub fn submit(&mut self, transfers: Vec<NewTransfer>) -> Result<Ticket, Refused> {
-        let ticket = self.submit_unannounced(transfers, |_| Ok(()));
+        let ticket = self.submit_unannounced(transfers, |_| Ok(()), |_| Ok(()));
         self.announce();
         ticket
     }
@@ -140,14 +147,20 @@ impl Door {
     /// For transfers with a key this may read the disk, once a name, if the history holds any names and the board does not
     /// know this one; other work of the calling thread waits for that.
     ///
-    /// `charge` is given the sum of the amounts of those that are new, once nothing else can refuse them, and may.
+    /// `wanted` is asked whether each of those that are new may be paid. `charge` is given the sum of their amounts, once
+    /// nothing else can refuse them, and may. What was accepted before is joined whatever they say.
     pub fn submit_unannounced(
         &mut self,
         transfers: Vec<NewTransfer>,
+        wanted: impl Fn(&AccountId) -> Result<(), &'static str>,
         charge: impl FnOnce(u128) -> Result<(), Denied>,
     ) -> Result<Ticket, Refused> {
         let Self { shared, ways } = self;
         let (mut names, parts) = shared.parts(&transfers)?;
+        for (transfer, _) in transfers.iter().zip(&parts).filter(|(_, part)| matches!(part, Part::New)) {
+            let receiver = &transfer.receiver;
+            wanted(receiver).map_err(|why| Refused::Unwanted { receiver: receiver.clone(), why })?;
+        }
         shared.check_amounts(&transfers, &parts)?;
         let new = parts.iter().filter(|part| matches!(part, Part::New)).count();
         let joined = parts.iter().filter(|part| matches!(part, Part::Join(_))).count();

@@ -7,7 +7,7 @@ use keyshard_engine::{Denied, Job, Refused, Spent};
 use serde::Serialize;
 
 use crate::{
-    access::Key,
+    access::{self, Key},
     body::{self, BodyError},
     idempotency,
     inflate::Coding,
@@ -32,9 +32,6 @@ pub(crate) async fn send_ft(service: &Service, request: Request<Incoming>, key: 
     };
     if transfers.is_empty() {
         return Outcome { jobs: &[], ids: &[], open: false }.answer(service.http().sandbox);
-    }
-    if let Err(refusal) = service.http().access.check_receivers(&transfers) {
-        return *refusal;
     }
     let requested = transfers.len();
     let (engine, ticket) = match service.submit(transfers, key) {
@@ -184,7 +181,7 @@ fn reused(name: &str) -> Answer {
 
 /// For every reason not to accept a valid request: 422, or the 503 of the contract.
 fn refused(service: &Service, rejected: &Rejected, requested: usize) -> Answer {
-    if !matches!(rejected, Rejected::Refused(Refused::KeyReused { .. })) {
+    if matches!(rejected, Rejected::Starting | Rejected::Refused(Refused::Full { .. } | Refused::Draining)) {
         service.stats.rejected.fetch_add(1, Relaxed);
     }
     match rejected {
@@ -194,6 +191,7 @@ fn refused(service: &Service, rejected: &Rejected, requested: usize) -> Answer {
             overload_body("Service overloaded, please retry later", &details, *pending, *limit)
         }
         Rejected::Refused(Refused::KeyReused { name }) => reused(name),
+        Rejected::Refused(Refused::Unwanted { receiver, why }) => access::unwanted(receiver, why),
         Rejected::Refused(Refused::Denied(denied)) => over_limit(denied),
         Rejected::Refused(Refused::TooLarge { receiver, amount, limit }) => {
             let text = format!(

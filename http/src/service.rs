@@ -108,13 +108,14 @@ impl Service {
     }
 
     /// Hands all transfers of a request to the engine, or none. [`Self::announce`] must be running.
-    /// What is new is charged to the API key, if there is one.
+    /// What is new must go to somebody who may be paid, and is charged to the API key, if there is one.
     pub(crate) fn submit(&self, transfers: Vec<NewTransfer>, key: Option<&Key>) -> Result<(&Engine, Ticket), Rejected> {
         let mut door = self.door.borrow_mut();
         let (Some(engine), Some(door)) = (self.engine(), door.as_mut()) else { return Err(Rejected::Starting) };
-        let ticket = door
-            .submit_unannounced(transfers, |units| key.map_or(Ok(()), |key| key.charge(units)))
-            .map_err(Rejected::Refused)?;
+        let receivers = self.http().access.receivers();
+        let wanted = |receiver: &_| receivers.as_ref().map_or(Ok(()), |lists| lists.check(receiver));
+        let charge = |units| key.map_or(Ok(()), |key| key.charge(units));
+        let ticket = door.submit_unannounced(transfers, wanted, charge).map_err(Rejected::Refused)?;
         self.submitted.notify_one();
         Ok((engine, ticket))
     }

@@ -314,6 +314,9 @@ async fn receivers_that_are_not_paid() {
     hang_up(&mut service, "the lists of receivers were read again");
     assert_eq!(service.send(&pay("user1.test.near", 1), &[]).await.status, 403);
     assert_eq!(service.send(&pay("user2.test.near", 1), &[]).await.status, 200);
+    // What was accepted is told as it is, whoever is on the lists now.
+    let again = service.send(&pay("user1.test.near", 1), &[("idempotency-key", "k")]).await;
+    assert!(again.status == 200 && again.is_replayed(), "{again:?}");
     for (user, balance) in [("user1", 2), ("user2", 1)] {
         assert_eq!(stage.balance(&format!("{user}.test.near")).await, balance, "{user}");
     }

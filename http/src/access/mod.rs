@@ -19,10 +19,10 @@ use std::{
     },
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, header};
-use keyshard_engine::{Allowance, NewTransfer, Period};
+use keyshard_engine::{Allowance, Period};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
@@ -32,7 +32,11 @@ use self::{
     receivers::{List, Receivers},
     refusal::Failure,
 };
-pub(crate) use self::{key::Key, refusal::without_body, scope::Scope};
+pub(crate) use self::{
+    key::Key,
+    refusal::{unwanted, without_body},
+    scope::Scope,
+};
 use crate::{config::ConfigError, env::Env, json::Answer, metrics::Page};
 
 /// The variable that names the file of API keys.
@@ -143,12 +147,9 @@ impl Access {
         Ok(Some(Arc::clone(key)))
     }
 
-    /// What to answer if one of these transfers goes to somebody who must not be paid.
-    pub(crate) fn check_receivers(&self, transfers: &[NewTransfer]) -> Result<(), Box<Answer>> {
-        let Some(rules) = &self.receivers else { return Ok(()) };
-        let lists = rules.now.load();
-        let unwanted = lists.first_unwanted(transfers.iter().map(|transfer| &transfer.receiver));
-        unwanted.map_or(Ok(()), |(receiver, why)| Err(Box::new(refusal::unwanted(receiver, why))))
+    /// The lists of receivers, if there are any.
+    pub(crate) fn receivers(&self) -> Option<Guard<Arc<Receivers>>> {
+        self.receivers.as_ref().map(|rules| rules.now.load())
     }
 
     /// Names of the files that count, with what they hold, for people; and what is odd about that.
@@ -360,7 +361,7 @@ mod tests {
     fn without_rules_nothing_is_asked() {
         let access = Access::default();
         assert!(matches!(access.admit(Some(Scope::Admin), &headers(&[])), Ok(None)));
-        assert!(access.check_receivers(&[]).is_ok() && access.open_limits().is_ok() && access.told().is_empty());
+        assert!(access.receivers().is_none() && access.open_limits().is_ok() && access.told().is_empty());
     }
 
     #[test]
@@ -413,7 +414,7 @@ mod tests {
         let [allow, deny] = [ALLOW_FILE, DENY_FILE].map(|name| directory.path().join(name));
         let pays = |access: &Access, receiver: &str| {
             let receiver: AccountId = receiver.parse().unwrap();
-            access.check_receivers(&[NewTransfer { receiver, amount: 1, memo: None, key: None }]).is_ok()
+            access.receivers().unwrap().check(&receiver).is_ok()
         };
         write(&allow, "*.near");
         write(&deny, "bad.near");

@@ -7,7 +7,6 @@ use near_primitives::types::AccountId;
 
 use super::{
     key::{Key, NotNow},
-    receivers::Unwanted,
     scope::Scope,
 };
 use crate::{
@@ -89,11 +88,7 @@ impl NotNow {
 }
 
 /// 403 for the whole request.
-pub(crate) fn unwanted(receiver: &AccountId, why: Unwanted) -> Answer {
-    let why = match why {
-        Unwanted::Denied => "on the list of those who are not paid here",
-        Unwanted::NotAllowed => "not on the list of those who may be paid here",
-    };
+pub(crate) fn unwanted(receiver: &AccountId, why: &str) -> Answer {
     let text = format!(
         "Forbidden: receiver {receiver} is {why}; nothing of this request was accepted. Leave it out, or ask the operator"
     );
