@@ -89,6 +89,7 @@ fn run(sync: bool, length: Duration, request: usize, block_ms: u64) -> Run {
         journal_sync: sync,
         segment_bytes: 64 << 20,
         settled_kept: 100_000,
+        webhooks: false,
         history_retention: Duration::from_hours(720),
     };
     let (engine, mut doors) = runtime.block_on(Engine::start(config)).unwrap();

@@ -159,6 +159,7 @@ fn config(case: &Case, node: &str, data: &std::path::Path) -> Config {
         journal_sync: true,
         segment_bytes: 64 << 20,
         settled_kept: 100_000,
+        webhooks: false,
         history_retention: Duration::from_hours(720),
     }
 }

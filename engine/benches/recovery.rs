@@ -301,6 +301,7 @@ async fn engine(directory: &Path) {
         journal_sync: true,
         segment_bytes: 64 << 20,
         settled_kept: 100_000,
+        webhooks: false,
         history_retention: Duration::from_hours(720),
     };
     let (engine, _doors) = Engine::start(config).await.unwrap();

@@ -55,6 +55,8 @@ pub struct Config {
     pub shards: Option<usize>,
     /// Settled transfers that stay in memory besides the history on the disk: a cache.
     pub settled_kept: usize,
+    /// Whether every transfer that settles gets an event in the [`crate::Outbox`], until that is delivered.
+    pub webhooks: bool,
     /// How long the history knows a settled transfer, and so its idempotency key; at least [`HISTORY_RETENTION_MIN`].
     pub history_retention: Duration,
 }

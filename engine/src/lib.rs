@@ -20,6 +20,7 @@ mod listing;
 #[cfg(feature = "loom")]
 mod models;
 mod names;
+mod outbox;
 mod parts;
 mod purse;
 #[doc(hidden)]
@@ -58,6 +59,7 @@ pub use keyshard_shard::{
     meter::{KeyState, Meter, Queues, Stages},
 };
 pub use listing::{Filter, Page};
+pub use outbox::Outbox;
 pub use purse::Holdings;
 pub use ring::Bell;
 pub use steering::{Cancelled, Orders, Pause};
@@ -100,7 +102,7 @@ pub(crate) struct Shared {
     pub(crate) board: Board,
     /// Names of what is on the board.
     pub(crate) names: Names,
-    pub(crate) history: History,
+    pub(crate) history: Arc<History>,
     /// What is to go from the board to the history.
     pub(crate) unsaved: Unsaved,
     pub(crate) clock: Clock,
@@ -131,7 +133,7 @@ impl Shared {
         Self {
             board,
             names,
-            history,
+            history: Arc::new(history),
             unsaved: Unsaved::default(),
             clock,
             backlog: Backlog::new(max_pending, open),
@@ -381,6 +383,11 @@ impl Engine {
     /// A disk that does not answer ends the process: not to know a transfer would be a lie.
     fn past<T>(&self, read: impl FnOnce(&History) -> Result<T, HistoryError>) -> T {
         read(&self.0.shared.history).unwrap_or_else(|error| history::abort(&error))
+    }
+
+    /// Events of what settles, if `Config::webhooks` asks for them.
+    pub fn outbox(&self) -> Outbox {
+        Outbox::of(Arc::clone(&self.0.shared.history))
     }
 
     /// How many transfers are in each status: the open ones, and what has settled since start.

@@ -121,6 +121,9 @@ pub(crate) fn open_history(
         );
     }
     let history = History::open(&directory, genesis)?;
+    if config.webhooks {
+        history.announce()?;
+    }
     // What the history has forgotten for its age is not to come back.
     let oldest = Clock::new().now().as_micros().saturating_sub(config.history_retention.as_micros() as u64);
     recovered.settled.retain(|settled| settled.settled_at.as_micros() >= oldest);

@@ -12,6 +12,7 @@ use crate::{
     env::Env,
     import, log, mock, probe, provision,
     run::{Stop, run},
+    webhooks,
 };
 
 /// Pays out fungible tokens (NEP-141) on NEAR: takes transfers over HTTP, lands each of them exactly once.
@@ -51,6 +52,8 @@ enum Command {
     /// Reads the same settings as serve. Changes nothing; can be run beside the service.
     #[command(after_long_help = CHECK_HELP)]
     Check(Check),
+    #[command(subcommand)]
+    Webhooks(webhooks::Args),
     #[command(subcommand)]
     Provision(provision::args::Provision),
     #[command(subcommand)]
@@ -236,6 +239,12 @@ Engine:
   DRAIN_TIMEOUT_MS               longest wait at shutdown for what was accepted [30000]
   SKIP_NEAR_INIT                 true: mock mode, also MOCK_NEAR. A chain inside this process, in DATA_DIR/mock; no
                                  keys, no network, nothing is paid, and /health says so [false]
+Webhooks:
+  WEBHOOK_URL                    where an event goes for every transfer that settles; https, or http on this machine
+  WEBHOOK_SECRET                 what events are signed with, 16 bytes or more; or
+  WEBHOOK_SECRET_FILE            a file with it, mode 600
+  WEBHOOK_CONCURRENCY            events on their way side by side [32]
+  WEBHOOK_ALLOW_HTTP             true: http also to other machines [false]
 Log:
   DEBUG_ENDPOINTS                true: GET /debug/flamegraph?seconds=10 for clients on this machine, in a program that
                                  was built with --features profiling [false]
@@ -266,6 +275,7 @@ pub fn main() -> ExitCode {
         Some(Command::Keys(command)) => done_with(|env| provision::keys(env, command)),
         Some(Command::ApiKeys(command)) => done_with(async move |env| api_keys::run(&env, command)),
         // 1 says that there are differences.
+        Some(Command::Webhooks(args)) => done_with(async move |env| webhooks::webhooks(&env, &args)),
         Some(Command::Audit(audit)) => (start_audit(&audit), ExitCode::from(AUDIT_FAILED)),
     };
     outcome.unwrap_or_else(|error| {
@@ -426,6 +436,7 @@ mod tests {
             include_str!("log.rs"),
             include_str!("mock.rs"),
             include_str!("tls.rs"),
+            include_str!("webhooks/settings.rs"),
         ];
         for name in [
             "NEAR_ENV",
@@ -464,6 +475,11 @@ mod tests {
             "MAX_HEADER_BYTES",
             "SHARDS",
             "SETTLED_KEPT",
+            "WEBHOOK_URL",
+            "WEBHOOK_SECRET",
+            "WEBHOOK_SECRET_FILE",
+            "WEBHOOK_ALLOW_HTTP",
+            "WEBHOOK_CONCURRENCY",
             "HISTORY_RETENTION",
             "DATA_DIR",
             "JOURNAL_SYNC",

@@ -10,7 +10,7 @@ use std::{
 use keyshard_engine::{HISTORY_RETENTION_MIN, Level, Period, StoragePolicy, Trust, rpc};
 use near_primitives::types::AccountId;
 
-use crate::{access::Access, cors::Cors, env::Env, key_sources, mock, tls::Tls};
+use crate::{access::Access, cors::Cors, env::Env, key_sources, mock, tls::Tls, webhooks::Webhooks};
 
 /// Most front-end threads: beyond the cores of any machine this runs on, a wrong digit.
 const MAX_THREADS: usize = 256;
@@ -90,6 +90,8 @@ pub struct Config {
     pub memory_monitoring: bool,
     /// Whether the log has the numbers of the moment, every ten seconds.
     pub heartbeat: bool,
+    /// Where events of what settles go, if anywhere (`WEBHOOK_URL`).
+    pub webhooks: Option<Webhooks>,
     /// Where the access keys come from, in words; never a key.
     pub keys_from: String,
     /// What the operator should know about the given settings; no secrets.
@@ -172,6 +174,7 @@ impl Config {
         let wait_until = wait_until(env, &mut notes)?;
         let http = http(env, account.clone(), sandbox)?;
 
+        let webhooks = Webhooks::from_env(env, &mut notes)?;
         let max_actions: Option<usize> = optional(env, "MAX_ACTIONS_PER_TX", 2, 10_000)?;
         let linger = Duration::from_millis(http.batch_window_ms);
         let engine = keyshard_engine::Config {
@@ -197,6 +200,7 @@ impl Config {
             journal_sync: journal_sync(env, &mut notes)?,
             segment_bytes: number(env, "JOURNAL_SEGMENT_BYTES", 64 << 20, MIN_SEGMENT_BYTES, 1 << 30)?,
             settled_kept: number(env, "SETTLED_KEPT", 100_000, 0, 100_000_000)?,
+            webhooks: webhooks.is_some(),
             history_retention: history_retention(env)?,
         };
         let unused: Vec<&str> = WITHOUT_EFFECT.into_iter().filter(|name| env.get(name).is_some()).collect();
@@ -212,6 +216,7 @@ impl Config {
             drain_timeout: Duration::from_millis(number(env, "DRAIN_TIMEOUT_MS", 30_000, 0, MAX_MS)?),
             memory_monitoring: is_true(env, "ENABLE_MEMORY_MONITORING"),
             heartbeat: true,
+            webhooks,
             keys_from: keys.source,
             notes,
         })
@@ -277,7 +282,7 @@ fn endpoints(env: &Env, sandbox: bool, notes: &mut Vec<String>) -> Result<rpc::C
     Ok(config)
 }
 
-fn data_dir(env: &Env) -> PathBuf {
+pub(crate) fn data_dir(env: &Env) -> PathBuf {
     env.get("DATA_DIR").unwrap_or("./data").into()
 }
 

@@ -61,6 +61,11 @@ impl DataDir {
         History::open(&self.path.join(HISTORY), genesis).map_err(|error| error.to_string())
     }
 
+    /// The history that is there, of whatever chain it is.
+    pub(crate) fn history_of_any_chain(&self) -> Result<History, String> {
+        History::open_any(&self.path.join(HISTORY)).map_err(|error| error.to_string())
+    }
+
     /// Whether there is a history.
     pub(crate) fn has_history(&self) -> bool {
         self.path.join(HISTORY).exists()

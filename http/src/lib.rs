@@ -59,3 +59,4 @@ mod router;
 mod send_ft;
 mod service;
 mod transfers;
+pub mod webhooks;

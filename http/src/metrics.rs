@@ -17,7 +17,7 @@ use std::{
 use http::{Method, StatusCode};
 use keyshard_engine::{Engine, Histogram, JobStatus};
 
-use crate::{access::Access, process, router::Route};
+use crate::{access::Access, process, router::Route, webhooks};
 
 pub(crate) const CONTENT_TYPE: http::HeaderValue =
     http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -92,6 +92,7 @@ pub(crate) fn page(
     started_at_ms: u64,
     mock: bool,
     access: &Access,
+    webhooks: &webhooks::Stats,
 ) -> String {
     let mut page = Page { text: String::with_capacity(16 * 1024) };
     requests(&mut page, stats);
@@ -104,6 +105,7 @@ pub(crate) fn page(
     page.family("keyshard_http_connections", "gauge", "Open client connections");
     page.sample("keyshard_http_connections", &[], connections);
     access.write_metrics(&mut page);
+    webhooks.write(&mut page);
     if let Some(engine) = engine {
         engine::write(&mut page, &engine.watch());
     }
@@ -279,7 +281,7 @@ mod tests {
         }
         stats[1].record(&Method::GET, &Route::Unmatched, StatusCode::NOT_FOUND, Duration::ZERO);
         stats[0].rejected.fetch_add(2, Relaxed);
-        let page = page(&stats, None, 7, 0, true, &Access::default());
+        let page = page(&stats, None, 7, 0, true, &Access::default(), &webhooks::Stats::default());
         for line in [
             "# HELP ft_service_http_requests_total Total number of HTTP requests handled by the FT service",
             "# TYPE ft_service_http_requests_total counter",

@@ -17,6 +17,7 @@ use crate::{
     config::Config,
     files, heartbeat, reload,
     server::{BindError, Server},
+    webhooks,
 };
 
 /// Most hashes of open transactions that are logged at the end.
@@ -36,6 +37,9 @@ pub enum RunError {
     /// The system refuses something that is always there.
     #[error("cannot handle signals: {0}")]
     Signals(#[from] io::Error),
+    /// Webhooks cannot be sent.
+    #[error("webhooks: {0}")]
+    Webhooks(io::Error),
     /// What API keys have sent today cannot be told.
     #[error("{0}")]
     Limits(String),
@@ -46,7 +50,7 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), R
     let mut stop = Stop::new()?;
     let hangups = reload::hangups()?;
     log_settings(&config);
-    let Config { mut http, engine, drain_timeout, memory_monitoring, heartbeat, keys_from, notes } = config;
+    let Config { mut http, engine, drain_timeout, memory_monitoring, heartbeat, webhooks, keys_from, notes } = config;
     tracing::info!(count = engine.keys.len(), "Access keys are those of {keys_from}");
     http.max_connections = files::client_connections(http.max_connections);
     for note in notes {
@@ -61,6 +65,7 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), R
     tracing::info!(%address, "HTTP server listening");
     log_access(&access, tls, address);
     tokio::spawn(reload::follow(hangups, server.shared()));
+    let mut deliverer = None;
     let started = tokio::select! {
         started = Engine::start(engine) => Some(started?),
         () = stop.wait() => None,
@@ -73,6 +78,7 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), R
             tracing::info!("NEAR connection initialized successfully");
             tracing::info!(count = engine.pending(), "Pending jobs re-queued from persistence");
             server.attach(engine.clone(), doors).await;
+            deliverer = webhooks::start(webhooks, &engine, &server.shared().webhooks)?;
             tracing::info!("Server ready to accept requests");
             ready(address);
             tokio::select! {
@@ -90,6 +96,8 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), R
         std::process::exit(INTERRUPTED);
     });
     shut_down(server, engine, drain_timeout).await;
+    // What settled last is in the outbox, for the next start.
+    drop(deliverer);
     Ok(())
 }
 

@@ -113,6 +113,7 @@ impl Server {
             body_bytes: AtomicUsize::new(0),
             started: Instant::now(),
             started_at: Iso::now(),
+            webhooks: Arc::default(),
         });
         let phase = watch::Sender::new(Phase::Serving);
         let mut threads = Vec::with_capacity(listeners.len());

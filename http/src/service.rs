@@ -19,6 +19,7 @@ use crate::{
     connections::{Connections, Room},
     json::Iso,
     metrics::Stats,
+    webhooks,
 };
 
 /// What answers promise of an unused connection, if it is kept that long, as in the Node service.
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) connections: AtomicUsize,
     /// Bytes of request bodies in memory.
     pub(crate) body_bytes: AtomicUsize,
+    /// What webhooks have come to.
+    pub(crate) webhooks: Arc<webhooks::Stats>,
     pub(crate) started: Instant,
     pub(crate) started_at: Iso,
 }

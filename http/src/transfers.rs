@@ -128,7 +128,7 @@ pub(crate) fn metrics(service: &Service) -> Answer {
     let shared = &service.shared;
     let connections = shared.connections.load(std::sync::atomic::Ordering::Relaxed);
     let (since, mock, access) = (shared.started_at.0, shared.http.mock, &shared.http.access);
-    let page = metrics::page(&shared.stats, service.engine(), connections, since, mock, access);
+    let page = metrics::page(&shared.stats, service.engine(), connections, since, mock, access, &shared.webhooks);
     answer(StatusCode::OK, metrics::CONTENT_TYPE, page)
 }
 

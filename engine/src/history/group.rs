@@ -99,6 +99,11 @@ impl<'a> Group<'a> {
         Ok(Self { shared, count, members: body })
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> u64 {
+        self.count.into()
+    }
+
     /// The ids of all.
     pub(super) fn ids(&self) -> Result<Vec<u128>, String> {
         self.members().map(|member| id(member?)).collect()

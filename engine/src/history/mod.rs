@@ -33,6 +33,7 @@
 //! | `sorted` | first entry | the same, merged and in order |
 //! | `numbers` | `count`, `horizon`, `turn`, `keyed` | |
 //! | `about` | `format`, `genesis` | |
+//! | `parcels`, `due`, `dead` | | events that are to be delivered, if any are: `outbox.rs` |
 //!
 //! A *place* is the microsecond in which a group settled, and a number to tell apart those of one microsecond: the newest
 //! groups are together and the oldest are pruned together. A place below the *horizon* is forgotten and is not given again, so
@@ -45,6 +46,7 @@ mod ids;
 mod index;
 mod keeper;
 mod newest;
+mod outbox;
 mod rows;
 mod sealed;
 mod store;
@@ -59,4 +61,5 @@ pub(crate) use error::abort;
 pub(crate) use keeper::Keeper;
 pub use keyshard_shard::RecoveredSettled as Settled;
 pub(crate) use newest::Sheet;
+pub use outbox::{Due, Outboxed, Outcome, Parcel, Replay};
 pub use store::{History, Iter};

@@ -9,6 +9,7 @@ use std::{
 use keyshard_shard::CryptoHash;
 use parking_lot::Mutex;
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable, TableDefinition};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{
@@ -50,6 +51,10 @@ pub struct History {
     pub(super) index: Index,
     /// Held by whoever writes.
     pub(super) progress: Mutex<Progress>,
+    /// Whether what is put gets an event.
+    pub(super) announcing: AtomicBool,
+    /// Rung when it got one.
+    pub(super) bell: Notify,
 }
 
 impl History {
@@ -66,6 +71,16 @@ impl History {
         if !path.try_exists().map_err(failed("look for"))? {
             Self::create(directory, &path, genesis)?;
         }
+        Self::load(directory, Some(genesis))
+    }
+
+    /// Opens the history that is in this directory, of whatever chain it is.
+    pub fn open_any(directory: &Path) -> Result<Self, HistoryError> {
+        Self::load(directory, None)
+    }
+
+    fn load(directory: &Path, genesis: Option<CryptoHash>) -> Result<Self, HistoryError> {
+        let path = directory.join(FILE);
         // The store trusts its pages, and panics at some that it cannot have written.
         let opened = catch_unwind(|| redb::Builder::new().set_cache_size(CACHE_BYTES).open(&path));
         let database = opened
@@ -79,7 +94,8 @@ impl History {
             Ok((number(&numbers, KEYED)? > 0, index, progress))
         })?;
         let (keyed, progress) = (AtomicBool::new(keyed), Mutex::new(progress));
-        Ok(Self { database, directory: directory.into(), keyed, index, progress })
+        let (announcing, bell) = (AtomicBool::new(false), Notify::new());
+        Ok(Self { database, directory: directory.into(), keyed, index, progress, announcing, bell })
     }
 
     /// Makes an empty history beside its place and moves it there: either it is whole or it is not there.
@@ -271,7 +287,7 @@ pub(super) fn group<'a>(
 }
 
 /// Is it ours, of this version, of this chain?
-fn check(read: &ReadTransaction, directory: &Path, genesis: CryptoHash) -> Result<(), StoreError> {
+fn check(read: &ReadTransaction, directory: &Path, genesis: Option<CryptoHash>) -> Result<(), StoreError> {
     let about = read.open_table(ABOUT)?;
     let value = |name| Ok::<_, StoreError>(about.get(name)?.map(|value| value.value().to_vec()).unwrap_or_default());
     let directory = || directory.display().to_string();
@@ -280,7 +296,7 @@ fn check(read: &ReadTransaction, directory: &Path, genesis: CryptoHash) -> Resul
         return Err(StoreError::Refused(HistoryError::Format { directory: directory(), found: format }));
     }
     let found = <[u8; 32]>::try_from(value("genesis")?).map_err(|_| "it names no chain".to_owned())?;
-    if found != genesis.0 {
+    if let Some(genesis) = genesis.filter(|genesis| found != genesis.0) {
         let (found, node) = (CryptoHash(found).to_string(), genesis.to_string());
         return Err(StoreError::Refused(HistoryError::OtherChain { directory: directory(), found, node }));
     }

@@ -2,6 +2,7 @@
 mod groups;
 mod kills;
 mod model;
+mod outbox;
 
 use std::path::PathBuf;
 

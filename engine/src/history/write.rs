@@ -10,7 +10,7 @@ use super::{
     error::StoreError,
     group::{self, Group},
     ids::{self, IDS},
-    index,
+    index, outbox,
     store::{self, COUNT, GROUPS, HORIZON, KEYED, NUMBERS, TURN},
 };
 
@@ -46,22 +46,27 @@ impl History {
         if keyed {
             self.keyed.store(true, Ordering::Release);
         }
+        let announcing = self.announcing.load(Ordering::Acquire);
         let mut progress = self.progress.lock();
         let (added, entries) = self.guarded("write to", || {
             let mut write = self.database.begin_write()?;
             write.set_quick_repair(true);
             let mut tables = Tables::open(&write)?;
-            let (entries, horizon) = tables.put(batch)?;
+            let mut outbox = if announcing { Some(outbox::Tables::open(&write)?) } else { None };
+            let (entries, horizon) = tables.put(batch, outbox.as_mut())?;
             let added = self.index.add(&write, &progress, &entries, horizon)?;
             tables.numbers.insert(TURN, added.turn())?;
             if keyed {
                 tables.numbers.insert(KEYED, 1)?;
             }
-            drop(tables);
+            drop((tables, outbox));
             write.commit()?;
             Ok((added, entries))
         })?;
         self.index.committed(&mut progress, added, &entries);
+        if announcing {
+            self.bell.notify_one();
+        }
         Ok(())
     }
 
@@ -90,7 +95,11 @@ impl<'a> Tables<'a> {
     }
 
     /// Puts what is not there. Returns what the index is to take, and the horizon.
-    fn put(&mut self, batch: &[Settled]) -> Result<(Vec<index::Entry>, u64), StoreError> {
+    fn put(
+        &mut self,
+        batch: &[Settled],
+        mut outbox: Option<&mut outbox::Tables<'_>>,
+    ) -> Result<(Vec<index::Entry>, u64), StoreError> {
         let candidates = (0..).zip(batch).map(|(index, settled)| {
             let id = settled.transfer.id.0;
             Candidate { time: ids::time(id), rest: ids::rest(id), index }
@@ -109,7 +118,11 @@ impl<'a> Tables<'a> {
         let (mut entries, mut places, mut indices) = (Vec::new(), vec![0; batch.len()], indices.into_iter());
         for members in group::cut(&new) {
             let place = self.free(place(members[0].settled_at).max(horizon))?;
-            self.groups.insert(place, group::encode(members).as_slice())?;
+            let group = group::encode(members);
+            self.groups.insert(place, group.as_slice())?;
+            if let Some(outbox) = &mut outbox {
+                outbox.add(&mut self.numbers, &group, members.len(), members[0].settled_at.as_millis())?;
+            }
             for index in indices.by_ref().take(members.len()) {
                 places[index] = place;
             }
@@ -196,7 +209,7 @@ impl<'a> Tables<'a> {
 }
 
 /// Where what settles at this moment may lie.
-fn place(at: Instant) -> u64 {
+pub(super) fn place(at: Instant) -> u64 {
     at.as_micros().min((1 << (u64::BITS - PLACE_BITS - 1)) - 1) << PLACE_BITS
 }
 

@@ -62,6 +62,7 @@ fn config(node: &Node) -> Config {
         journal_sync: true,
         segment_bytes: 1 << 20,
         settled_kept: 100_000,
+        webhooks: false,
         history_retention: Duration::from_hours(720),
     }
 }
