@@ -105,16 +105,19 @@ async fn bad_keys_of_every_sort() {
             (Method::GET, "/transfer/x"),
             (Method::GET, "/transfer/key/x"),
             (Method::GET, "/transfer/tx/x"),
+            (Method::GET, "/transfers"),
             (Method::GET, "/metrics"),
             (Method::HEAD, "/metrics/jobs"),
             (Method::GET, "/metrics/batching"),
             (Method::GET, "/debug/flamegraph"),
+            (Method::GET, "/admin"),
+            (Method::POST, "/admin/pause"),
         ] {
             let (status, headers, body) = ask(&service.base, method.clone(), path, &authorization).await;
             let schemes: Vec<_> = headers.get_all("www-authenticate").iter().map(|it| it.to_str().unwrap()).collect();
             assert_eq!((status, schemes[0]), (401, "Bearer"), "{path}");
             // Browsers ask for a key where there is something to see.
-            let reads = method != Method::POST && !path.starts_with("/debug");
+            let reads = method != Method::POST && !path.starts_with("/debug") && path != "/admin";
             assert_eq!(schemes.get(1).is_some_and(|scheme| scheme.starts_with("Basic realm=")), reads, "{path}");
             assert!(method == Method::HEAD || error(&body).contains(says), "{path} {body}");
             counted[sort] += 1;
@@ -122,6 +125,7 @@ async fn bad_keys_of_every_sort() {
         for (method, path, status) in [
             (Method::GET, "/", 200),
             (Method::GET, "/health", 200),
+            (Method::GET, "/ready", 200),
             (Method::OPTIONS, "/send-ft", 204),
             (Method::GET, "/send-ft", 404),
             (Method::GET, "/nowhere", 404),
@@ -154,6 +158,8 @@ async fn each_scope_is_for_its_routes() {
         (Method::GET, "/transfer/x", "read", 404),
         (Method::GET, "/transfer/key/x", "read", 404),
         (Method::GET, "/transfer/tx/x", "read", 404),
+        (Method::GET, "/transfers", "read", 200),
+        (Method::GET, "/admin", "admin", 200),
         (Method::GET, "/metrics", "read", 200),
         (Method::GET, "/metrics/jobs", "read", 200),
         (Method::GET, "/metrics/batching", "read", 200),
