@@ -7,11 +7,12 @@ use std::{
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat};
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::Full;
 use serde::{Serialize, Serializer};
 
-/// The body of every answer.
-pub(crate) type Answer = Response<Full<Bytes>>;
+use crate::content::Content;
+
+/// Any answer.
+pub(crate) type Answer = Response<Content>;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
@@ -41,7 +42,7 @@ pub(crate) fn error(status: StatusCode, error: &str) -> Answer {
 
 /// An answer with any body.
 pub(crate) fn answer(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(Content::whole(body));
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, content_type);
     answer

@@ -27,6 +27,8 @@ mod audit;
 mod body;
 mod check;
 mod connections;
+mod content;
+mod dashboard;
 mod data_dir;
 #[cfg(feature = "profiling")]
 mod debug;

@@ -1,14 +1,14 @@
 //! From a request to its handler: paths as Express matches them (any case, one slash at the end allowed).
 use std::{borrow::Cow, convert::Infallible, net::SocketAddr, rc::Rc, time::Instant};
 
-use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
-use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::{
     access::{self, Key, Scope},
     admin::{self, Admin},
+    content::Content,
+    dashboard,
     json::{Answer, answer, error},
     listing, ready, send_ft,
     service::Service,
@@ -33,6 +33,12 @@ pub(crate) enum Route<'a> {
     MetricsJobs,
     MetricsBatching,
     Metrics,
+    /// The page that shows what happens.
+    Dashboard,
+    /// A part of that page.
+    DashboardFile(Cow<'a, str>),
+    /// What it shows, as it happens.
+    DashboardEvents,
     /// A profile of this process.
     Flamegraph,
     /// A person's orders.
@@ -46,7 +52,7 @@ const MAX_SHOWN: usize = 200;
 
 impl<'a> Route<'a> {
     /// The names of the routes in the metrics, by [`Route::index`].
-    pub(crate) const NAMES: [&'static str; 19] = [
+    pub(crate) const NAMES: [&'static str; 22] = [
         "/",
         "/health",
         "/send-ft",
@@ -66,6 +72,9 @@ impl<'a> Route<'a> {
         "/admin/keys/:key/quarantine",
         "/admin/keys/:key/release",
         "/admin/transfers/:jobId/cancel",
+        "/dashboard",
+        "/dashboard/:file",
+        "/dashboard/events",
     ];
 
     /// Its place in [`Route::NAMES`].
@@ -90,13 +99,22 @@ impl<'a> Route<'a> {
             Self::Admin(Admin::Quarantine(_)) => 16,
             Self::Admin(Admin::Release(_)) => 17,
             Self::Admin(Admin::Cancel(_)) => 18,
+            Self::Dashboard => 19,
+            Self::DashboardFile(_) => 20,
+            Self::DashboardEvents => 21,
         }
     }
 
     /// What an API key must be for, where keys are asked for; `None`: anybody may ask.
     pub(crate) fn scope(&self) -> Option<Scope> {
         match self {
-            Self::Root | Self::Health | Self::Ready | Self::Unmatched => None,
+            Self::Root
+            | Self::Health
+            | Self::Ready
+            | Self::Unmatched
+            // The page without its numbers is no secret.
+            | Self::Dashboard
+            | Self::DashboardFile(_) => None,
             Self::SendFt => Some(Scope::Send),
             Self::Job(_)
             | Self::Key(_)
@@ -104,7 +122,8 @@ impl<'a> Route<'a> {
             | Self::Transfers
             | Self::MetricsJobs
             | Self::MetricsBatching
-            | Self::Metrics => Some(Scope::Read),
+            | Self::Metrics
+            | Self::DashboardEvents => Some(Scope::Read),
             Self::Flamegraph | Self::Admin(_) => Some(Scope::Admin),
         }
     }
@@ -112,7 +131,7 @@ impl<'a> Route<'a> {
     fn of(method: &Method, path: &'a str) -> Self {
         let route = Self::of_path(path);
         let wanted: &[Method] = match route {
-            Self::Flamegraph => &[Method::GET],
+            Self::Flamegraph | Self::DashboardEvents => &[Method::GET],
             Self::Admin(Admin::Orders) => &[Method::GET, Method::HEAD],
             Self::SendFt | Self::Admin(_) => &[Method::POST],
             _ => &[Method::GET, Method::HEAD],
@@ -147,6 +166,9 @@ impl<'a> Route<'a> {
             2 if is(0, "metrics") && is(1, "jobs") => Self::MetricsJobs,
             2 if is(0, "metrics") && is(1, "batching") => Self::MetricsBatching,
             2 if is(0, "debug") && is(1, "flamegraph") => Self::Flamegraph,
+            1 if is(0, "dashboard") => Self::Dashboard,
+            2 if is(0, "dashboard") && is(1, "events") => Self::DashboardEvents,
+            2 if is(0, "dashboard") => Self::DashboardFile(decode(segments[1])),
             2 if is(0, "transfer") => Self::Job(decode(segments[1])),
             3 if is(0, "transfer") && is(1, "key") => Self::Key(decode(segments[2])),
             3 if is(0, "transfer") && is(1, "tx") => Self::Transaction(decode(segments[2])),
@@ -189,7 +211,7 @@ pub(crate) async fn respond(
         }
     }
     let mut answer = if method == Method::OPTIONS {
-        let mut answer = Answer::new(Full::new(Bytes::new()));
+        let mut answer = Answer::new(Content::whole(""));
         *answer.status_mut() = StatusCode::NO_CONTENT;
         answer
     } else {
@@ -232,6 +254,9 @@ async fn handle(
         Route::MetricsJobs => transfers::counts(service),
         Route::MetricsBatching => transfers::batching(service),
         Route::Metrics => transfers::metrics(service),
+        Route::Dashboard => dashboard::page(),
+        Route::DashboardFile(name) => dashboard::file(name).unwrap_or_else(|| not_found(&request)),
+        Route::DashboardEvents => dashboard::events(service),
         Route::Flamegraph => flamegraph(service, peer, &request).await.unwrap_or_else(|| not_found(&request)),
         Route::Admin(what) => admin::admin(service, what, peer, request).await,
         Route::Unmatched => not_found(&request),
@@ -296,6 +321,11 @@ mod tests {
             ("POST", "/admin/keys//release", Route::Unmatched),
             ("POST", "/admin/transfers/x/cancel", Route::Admin(Admin::Cancel("x".into()))),
             ("POST", "/admin/transfers/x/cancel/y", Route::Unmatched),
+            ("GET", "/dashboard/", Route::Dashboard),
+            ("POST", "/dashboard", Route::Unmatched),
+            ("GET", "/dashboard/app.js", Route::DashboardFile("app.js".into())),
+            ("GET", "/dashboard/events", Route::DashboardEvents),
+            ("HEAD", "/dashboard/events", Route::Unmatched),
             ("GET", "//health", Route::Unmatched),
             ("GET", "/health//", Route::Unmatched),
             ("GET", "*", Route::Unmatched),
@@ -327,6 +357,9 @@ mod tests {
             "/admin/keys/x/quarantine",
             "/admin/keys/x/release",
             "/admin/transfers/x/cancel",
+            "/dashboard",
+            "/dashboard/x",
+            "/dashboard/events",
         ];
         for (index, path) in routes.into_iter().enumerate() {
             assert_eq!(Route::of_path(path).index(), index, "{path}");

@@ -30,6 +30,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use crate::{
     config::Http,
     connections::{Room, Seat},
+    dashboard::Viewers,
     io::Connection,
     json::Iso,
     metrics::Stats,
@@ -114,6 +115,7 @@ impl Server {
             started: Instant::now(),
             started_at: Iso::now(),
             webhooks: Arc::default(),
+            viewers: Viewers::default(),
         });
         let phase = watch::Sender::new(Phase::Serving);
         let mut threads = Vec::with_capacity(listeners.len());

@@ -17,6 +17,7 @@ use crate::{
     access::Key,
     config::Http,
     connections::{Connections, Room},
+    dashboard::Viewers,
     json::Iso,
     metrics::Stats,
     webhooks,
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) webhooks: Arc<webhooks::Stats>,
     pub(crate) started: Instant,
     pub(crate) started_at: Iso,
+    /// Whoever watches.
+    pub(crate) viewers: Viewers,
 }
 
 /// What the handlers of one thread share.

@@ -236,20 +236,23 @@ pub enum KeyState {
     Full,
     /// A node refused it; it rests for a while.
     Resting,
+    /// Somebody ordered that it signs nothing.
+    Quarantined,
     /// Not configured any more: its transactions are followed to their end.
     Retired,
 }
 
 impl KeyState {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Free, Self::Full, Self::Resting, Self::Retired];
+    pub const ALL: [Self; 5] = [Self::Free, Self::Full, Self::Resting, Self::Quarantined, Self::Retired];
 
-    /// `free`, `full`, `resting`, `retired`.
+    /// `free`, `full`, `resting`, `quarantined`, `retired`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Free => "free",
             Self::Full => "full",
             Self::Resting => "resting",
+            Self::Quarantined => "quarantined",
             Self::Retired => "retired",
         }
     }

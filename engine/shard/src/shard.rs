@@ -316,6 +316,7 @@ impl Shard {
             public_key: key.public_key().clone(),
             state: match () {
                 () if key.signer.is_none() => KeyState::Retired,
+                () if key.quarantined => KeyState::Quarantined,
                 () if key.rests_after(now).is_some() => KeyState::Resting,
                 () if key.in_flight >= self.settings.window => KeyState::Full,
                 () => KeyState::Free,
