@@ -54,9 +54,9 @@ enum Command {
     /// The same HTTP server answering a constant: the yardstick for requests
     Noop(Noop),
     /// Durable accepts (Prefer: respond-async) beside noop, as fast as connections go
-    Accepts(Accepts),
+    Accepts(Beside),
     /// How many transfers a second go all the way on a node without a limit of gas, beside noop
-    Settled(SettledRate),
+    Settled(Beside),
     /// What a transfer costs with more keys and shards, and by a model where more cores would end
     Scaling(Scaling),
     /// Twice what the chain takes: what still lands, how soon the rest is refused, how long the accepted wait
@@ -184,19 +184,9 @@ struct Noop {
     out: Option<PathBuf>,
 }
 
+/// What is measured beside a yardstick.
 #[derive(Args)]
-struct Accepts {
-    /// Seconds, for each of the two
-    #[arg(long, default_value_t = 10.0)]
-    duration: f64,
-    #[command(flatten)]
-    what: What,
-    #[command(flatten)]
-    how: How,
-}
-
-#[derive(Args)]
-struct SettledRate {
+struct Beside {
     /// Seconds, for each of the two
     #[arg(long, default_value_t = 10.0)]
     duration: f64,
@@ -528,7 +518,7 @@ async fn measure(command: Command) -> Result<ExitCode, Error> {
             yardsticks::accepts(session, options.duration).await?
         }
         Command::Settled(options) => {
-            let SettledRate { duration, what, how } = options;
+            let Beside { duration, what, how } = options;
             let plan = what.unlimited(directory(how.out.as_ref(), "settled"))?;
             let (one, many) = settled::CONNECTIONS;
             let connections = if how.batch.unwrap_or(1) == 1 { one } else { many };

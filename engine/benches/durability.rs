@@ -6,6 +6,8 @@
 //! the first quarter does not count), `DURABILITY_REQUEST` (10 transfers in one), `DURABILITY_BLOCK_MS` (50: with longer
 //! ones the keys' windows are the bound, and there is nothing to see).
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints, and may panic")]
+mod common;
+
 use std::{
     sync::{
         Arc,
@@ -14,7 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keyshard_engine::{Config, Door, Engine, IdempotencyKey, Level, NewTransfer, Refused, StoragePolicy, rpc};
+use common::cpu_seconds;
+use keyshard_engine::{Config, Door, Engine, IdempotencyKey, NewTransfer, Refused};
 use keyshard_sandbox::{Config as SandboxConfig, Sandbox};
 use uuid::Uuid;
 
@@ -66,32 +69,9 @@ fn run(sync: bool, length: Duration, request: usize, block_ms: u64) -> Run {
     let sandbox =
         Sandbox::start(SandboxConfig { block_ms, keys: KEYS, unlimited: true, ..SandboxConfig::default() }).unwrap();
     let credentials = sandbox.credentials();
-    let config = Config {
-        account: credentials.account.parse().unwrap(),
-        token: credentials.ft.parse().unwrap(),
-        keys: credentials.keys.iter().map(|key| key.parse().unwrap()).collect(),
-        rpc: rpc::Config::new(vec![rpc::Endpoint::new(&sandbox.rpc_url()).unwrap()]),
-        trust: None,
-        wait_until: Level::Final,
-        storage: StoragePolicy::Never,
-        storage_deposit: None,
-        max_pending: MAX_PENDING,
-        window: 8,
-        max_actions: None,
-        max_batch: None,
-        linger: Duration::from_millis(100),
-        max_attempts: 5,
-        retry_base: Duration::from_secs(1),
-        spend_limits: Vec::new(),
-        doors: 1,
-        shards: Some(1),
-        data_dir: data.path().into(),
-        journal_sync: sync,
-        segment_bytes: 64 << 20,
-        settled_kept: 100_000,
-        webhooks: false,
-        history_retention: Duration::from_hours(720),
-    };
+    let keys = credentials.keys.iter().map(String::as_str);
+    let own = common::config(&sandbox.rpc_url(), keys, data.path());
+    let config = Config { max_pending: MAX_PENDING, journal_sync: sync, ..own };
     let (engine, mut doors) = runtime.block_on(Engine::start(config)).unwrap();
     let (stop, accepted) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let client = {
@@ -130,12 +110,4 @@ fn submit(door: &mut Door, request: usize, accepted: &AtomicUsize) {
         Err(Refused::Full { .. }) => std::thread::sleep(Duration::from_millis(1)),
         Err(refused) => unreachable!("{refused:?}"),
     }
-}
-
-/// CPU time of this process so far, in seconds (`/proc/self/stat`, 100 ticks a second).
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
-    let ticks = fields.split(' ').skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok());
-    ticks.sum::<f64>() / 100.0
 }

@@ -5,6 +5,8 @@
 //! each to a receiver of its own: every other one is an implicit account of 64 characters, the others have names. Once all are
 //! on the disk, nobody waits for them any more. With `MEMORY_CASE` only that case: see [`Case::ALL`].
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints, and may panic")]
+mod common;
+
 use std::{
     process::Command,
     sync::{
@@ -14,7 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keyshard_engine::{Config, Door, Engine, IdempotencyKey, Level, NewTransfer, Refused, StoragePolicy, Ticket, rpc};
+use common::{cpu_seconds, status_mb};
+use keyshard_engine::{Config, Door, Engine, IdempotencyKey, NewTransfer, Refused, StoragePolicy, Ticket};
 use keyshard_sandbox::{Config as SandboxConfig, Sandbox};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -136,32 +139,7 @@ fn transfer(case: &Case, n: usize) -> NewTransfer {
 
 fn config(case: &Case, node: &str, data: &std::path::Path) -> Config {
     let keys = std::env::var("MEMORY_KEYS").unwrap();
-    Config {
-        account: "test.near".parse().unwrap(),
-        token: "ft.test.near".parse().unwrap(),
-        keys: keys.split(',').map(|key| key.parse().unwrap()).collect(),
-        rpc: rpc::Config::new(vec![rpc::Endpoint::new(node).unwrap()]),
-        trust: None,
-        wait_until: Level::Final,
-        storage: case.storage,
-        storage_deposit: None,
-        max_pending: 10_000_000,
-        window: 8,
-        max_actions: None,
-        max_batch: None,
-        linger: Duration::from_millis(100),
-        max_attempts: 5,
-        retry_base: Duration::from_secs(1),
-        spend_limits: Vec::new(),
-        doors: 1,
-        shards: Some(SHARDS),
-        data_dir: data.to_owned(),
-        journal_sync: true,
-        segment_bytes: 64 << 20,
-        settled_kept: 100_000,
-        webhooks: false,
-        history_retention: Duration::from_hours(720),
-    }
+    Config { storage: case.storage, shards: Some(SHARDS), ..common::config(node, keys.split(','), data) }
 }
 
 /// Passes on what comes for a node, until that is to stand still: then it takes everything and answers nothing.
@@ -186,19 +164,4 @@ async fn in_front_of(node: &str, stands_still: Arc<AtomicBool>) -> String {
         }
     });
     url
-}
-
-/// CPU time of this process so far, in seconds (`/proc/self/stat`, 100 ticks a second).
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
-    let ticks = fields.split(' ').skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok());
-    ticks.sum::<f64>() / 100.0
-}
-
-/// A line of `/proc/self/status`, in MiB.
-fn status_mb(name: &str) -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or("0");
-    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or(0.0) / 1024.0
 }

@@ -4,6 +4,8 @@
 //! real files, `RECOVERY_DIR` names their directory. Then two processes start on copies of it: one goes through the steps of
 //! a start one by one, the other is a whole engine in front of a sandbox.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::panic, reason = "a benchmark prints, and may panic")]
+mod common;
+
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -11,6 +13,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use common::{cpu_seconds, status_mb};
 use keyshard_engine::{
     Bell, Config, Engine,
     journal::{self, Journal, Log, Options, RealDisk},
@@ -209,7 +212,7 @@ fn steps(directory: &Path) {
     let mut step = |name: &str| {
         let (elapsed, cpu) = (last.elapsed().as_secs_f64(), cpu_seconds());
         let peak = status_mb("VmHWM");
-        println!("{name:>28} {elapsed:>7.3} s, {:>5.2} s of CPU, {peak:>6} MB at most", cpu - cpu_before);
+        println!("{name:>28} {elapsed:>7.3} s, {:>5.2} s of CPU, {peak:>6.0} MB at most", cpu - cpu_before);
         (last, cpu_before) = (Instant::now(), cpu);
     };
     let mut recovery = Recovery::default();
@@ -278,41 +281,16 @@ fn steps(directory: &Path) {
 async fn engine(directory: &Path) {
     let node = std::env::var("RECOVERY_NODE").unwrap();
     let keys = std::env::var("RECOVERY_KEYS").unwrap();
-    let config = Config {
-        account: "test.near".parse().unwrap(),
-        token: "ft.test.near".parse().unwrap(),
-        keys: keys.split(',').map(|key| key.parse().unwrap()).collect(),
-        rpc: rpc::Config::new(vec![rpc::Endpoint::new(&node).unwrap()]),
-        trust: None,
-        wait_until: Level::Final,
-        storage: StoragePolicy::Never,
-        storage_deposit: None,
-        max_pending: 2_000_000,
-        window: 8,
-        max_actions: None,
-        max_batch: None,
-        linger: Duration::from_millis(100),
-        max_attempts: 5,
-        retry_base: Duration::from_secs(1),
-        spend_limits: Vec::new(),
-        doors: 1,
-        shards: Some(SHARDS),
-        data_dir: directory.to_owned(),
-        journal_sync: true,
-        segment_bytes: 64 << 20,
-        settled_kept: 100_000,
-        webhooks: false,
-        history_retention: Duration::from_hours(720),
-    };
+    let config = Config { shards: Some(SHARDS), ..common::config(&node, keys.split(','), directory) };
     let (engine, _doors) = Engine::start(config).await.unwrap();
-    println!("{:>28} {:>6} MB at most", "an engine has started:", status_mb("VmHWM"));
+    println!("{:>28} {:>6.0} MB at most", "an engine has started:", status_mb("VmHWM"));
     let deadline = Instant::now() + Duration::from_mins(1);
     while engine.pending() == 0 || TcpStream::connect(node.trim_start_matches("http://")).await.is_err() {
         assert!(Instant::now() < deadline);
     }
     // Until the shards have asked about what is open, which the node's side sees.
     tokio::time::sleep(Duration::from_secs(15)).await;
-    println!("{:>28} {:>6} MB at most, {} transfers open", "after 15 s:", status_mb("VmHWM"), engine.pending());
+    println!("{:>28} {:>6.0} MB at most, {} transfers open", "after 15 s:", status_mb("VmHWM"), engine.pending());
     // What is open would take minutes to pay.
     std::process::exit(0);
 }
@@ -380,19 +358,4 @@ fn copy(from: &Path, to: &Path) -> u64 {
 
 fn now_us() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64
-}
-
-/// CPU time of this process so far (`/proc/self/stat`, 100 ticks a second): what it takes when nobody shares the machine.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
-    let ticks = fields.split(' ').skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok());
-    ticks.sum::<f64>() / 100.0
-}
-
-/// A line of `/proc/self/status`, in MB.
-fn status_mb(name: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or("0");
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) / 1024
 }

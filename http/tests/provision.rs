@@ -350,8 +350,8 @@ async fn keys_that_are_needed_are_not_retired() {
     let line = service.line_with("HTTP server listening");
     let base = format!("http://{}", line.split("address=").nth(1).unwrap().trim());
     service.line_with("Server ready to accept requests");
-    // Registration and head are known; then nobody is there.
-    proxy.set(Faults { lose_requests: 1.0, ..Faults::default() });
+    // From now on the node gets nothing that pays.
+    proxy.set(Faults { lose_requests: 1.0, sends_only: true, ..Faults::default() });
     let before = proxy.counts("send_tx").requests;
     let url = format!("{base}/send-ft");
     let asking = tokio::spawn(async move {

@@ -128,41 +128,51 @@ async fn make(
     let progress = Rc::new(Progress::new("accounts", todo.len()));
     let todo = Rc::new(RefCell::new(todo));
     let failed = Rc::new(RefCell::new(Vec::new()));
-    let tasks = LocalSet::new();
-    let ended = tasks.run_until(async {
-        let mut workers = JoinSet::new();
-        for signer in signers {
-            let (context, todo, failed, progress) = (context.clone(), todo.clone(), failed.clone(), progress.clone());
-            workers.spawn_local(async move {
-                loop {
-                    let Some((name, key)) = todo.borrow_mut().pop_front() else { return Ok(()) };
-                    match send(&context.node, &signer, &name, create(&key, balance)).await? {
-                        Ended::Landed => progress.add(1),
-                        Ended::Failed { why, .. } | Ended::Never(why) => {
-                            // An earlier run may have been first.
-                            if context.node.account(&name).await?.is_some() {
-                                progress.add(1);
-                            } else {
-                                failed.borrow_mut().push(format!("{name}: {why}"));
-                            }
+    let worker = |signer: Signer| {
+        let (context, todo, failed, progress) = (context.clone(), todo.clone(), failed.clone(), progress.clone());
+        async move {
+            loop {
+                let Some((name, key)) = todo.borrow_mut().pop_front() else { return Ok(()) };
+                match send(&context.node, &signer, &name, create(&key, balance)).await? {
+                    Ended::Landed => progress.add(1),
+                    Ended::Failed { why, .. } | Ended::Never(why) => {
+                        // An earlier run may have been first.
+                        if context.node.account(&name).await?.is_some() {
+                            progress.add(1);
+                        } else {
+                            failed.borrow_mut().push(format!("{name}: {why}"));
                         }
                     }
                 }
-            });
+            }
+        }
+    };
+    side_by_side(signers.into_iter().map(worker), || todo.borrow_mut().clear()).await?;
+    Ok(failed.take())
+}
+
+/// Runs these until each has ended. If one fails, `stop` is called, so that the others end what they have begun and begin
+/// nothing; the first failure is told.
+async fn side_by_side<W: Future<Output = Result<(), String>> + 'static>(
+    workers: impl Iterator<Item = W>,
+    stop: impl Fn(),
+) -> Result<(), String> {
+    let all = async {
+        let mut running = JoinSet::new();
+        for worker in workers {
+            running.spawn_local(worker);
         }
         let mut ended: Result<(), String> = Ok(());
-        while let Some(one) = workers.join_next().await {
+        while let Some(one) = running.join_next().await {
             let one = one.unwrap_or_else(|error| Err(error.to_string()));
             if one.is_err() {
-                // Others end what they have begun, and begin nothing.
-                todo.borrow_mut().clear();
+                stop();
             }
             ended = ended.and(one);
         }
         ended
-    });
-    ended.await?;
-    Ok(failed.take())
+    };
+    LocalSet::new().run_until(all).await
 }
 
 fn create(key: &Secret, balance: u128) -> Vec<Action> {
@@ -187,34 +197,19 @@ pub(super) async fn each<C: 'static, T: 'static, R: 'static>(
     let progress = Rc::new(Progress::new(what, items.len()));
     let results: Rc<RefCell<Vec<Option<R>>>> = Rc::new(RefCell::new(items.iter().map(|_| None).collect()));
     let todo: Rc<RefCell<VecDeque<(usize, T)>>> = Rc::new(RefCell::new(items.into_iter().enumerate().collect()));
-    let tasks = LocalSet::new();
-    tasks
-        .run_until(async {
-            let mut workers = JoinSet::new();
-            for _ in 0..CONCURRENCY {
-                let (context, todo, results, progress) =
-                    (context.clone(), todo.clone(), results.clone(), progress.clone());
-                let ask = ask.clone();
-                workers.spawn_local(async move {
-                    loop {
-                        let Some((index, item)) = todo.borrow_mut().pop_front() else { return Ok(()) };
-                        let result = ask(context.clone(), item).await?;
-                        results.borrow_mut()[index] = Some(result);
-                        progress.add(1);
-                    }
-                });
+    let worker = |_| {
+        let (context, todo, results, progress) = (context.clone(), todo.clone(), results.clone(), progress.clone());
+        let ask = ask.clone();
+        async move {
+            loop {
+                let Some((index, item)) = todo.borrow_mut().pop_front() else { return Ok(()) };
+                let result = ask(context.clone(), item).await?;
+                results.borrow_mut()[index] = Some(result);
+                progress.add(1);
             }
-            let mut ended: Result<(), String> = Ok(());
-            while let Some(one) = workers.join_next().await {
-                let one = one.unwrap_or_else(|error| Err(error.to_string()));
-                if one.is_err() {
-                    todo.borrow_mut().clear();
-                }
-                ended = ended.and(one);
-            }
-            ended
-        })
-        .await?;
+        }
+    };
+    side_by_side((0..CONCURRENCY).map(worker), || todo.borrow_mut().clear()).await?;
     Ok(results.take().into_iter().flatten().collect())
 }
 
