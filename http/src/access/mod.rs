@@ -20,11 +20,9 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, Guard};
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, header};
 use keyshard_engine::{Allowance, Period};
 use parking_lot::Mutex;
-use zeroize::Zeroizing;
 
 use self::{
     api_key::Digest,
@@ -138,9 +136,9 @@ impl Access {
         let (Some(rules), Some(needed)) = (&self.keys, needed) else { return Ok(None) };
         let failed = |failure: Failure| {
             self.failures[failure as usize].fetch_add(1, Relaxed);
-            Box::new(failure.answer(needed))
+            Box::new(failure.answer())
         };
-        let sent = sent_key(headers, needed).map_err(failed)?;
+        let sent = sent_key(headers).map_err(failed)?;
         let keys = rules.now.load();
         let key = keys.find(&sent).ok_or(Failure::Unknown).map_err(failed)?;
         key.admit(needed).map_err(|why| Box::new(why.answer(key, needed)))?;
@@ -256,26 +254,13 @@ fn read_receivers(allow: Option<&Path>, deny: Option<&Path>) -> Result<Receivers
 }
 
 /// The digest of the API key that comes with a request: exactly one `Authorization: Bearer ks_...`.
-///
-/// To read, also `Basic`, with the key as the password: that is how browsers ask a person, and what they then send with
-/// everything. No more than to read, because they send it also where another page makes them.
-fn sent_key(headers: &HeaderMap, needed: Scope) -> Result<Digest, Failure> {
+fn sent_key(headers: &HeaderMap) -> Result<Digest, Failure> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().ok_or(Failure::Missing)?.as_bytes();
     let space = value.iter().position(|byte| *byte == b' ').ok_or(Failure::Malformed)?;
-    let (scheme, rest) = (&value[..space], value[space..].trim_ascii());
-    if values.next().is_some() {
-        return Err(Failure::Malformed);
-    }
-    if scheme.eq_ignore_ascii_case(b"bearer") && api_key::has_form(rest) {
-        return Ok(Digest::of(rest));
-    }
-    if scheme.eq_ignore_ascii_case(b"basic") && needed == Scope::Read {
-        let pair = Zeroizing::new(BASE64_STANDARD.decode(rest).map_err(|_| Failure::Malformed)?);
-        let key = pair.iter().position(|byte| *byte == b':').map(|colon| &pair[colon + 1..]);
-        return key.filter(|key| api_key::has_form(key)).map(Digest::of).ok_or(Failure::Malformed);
-    }
-    Err(Failure::Malformed)
+    let (scheme, key) = (&value[..space], value[space..].trim_ascii());
+    let is_key = scheme.eq_ignore_ascii_case(b"bearer") && api_key::has_form(key);
+    if is_key && values.next().is_none() { Ok(Digest::of(key)) } else { Err(Failure::Malformed) }
 }
 
 /// Without secrets; there are none in here.
@@ -321,40 +306,31 @@ mod tests {
     #[test]
     fn one_key_and_nothing_else() {
         let key = format!("ks_{}", "0".repeat(64));
-        let basic = |pair: &str| format!("Basic {}", BASE64_STANDARD.encode(pair));
-        for (value, to_send, to_read) in [
-            (format!("Bearer {key}"), true, true),
-            (format!("bearer {key}"), true, true),
-            (format!("BEARER   {key} "), true, true),
-            (basic(&format!("anybody:{key}")), false, true),
-            (basic(&format!(":{key}")), false, true),
-            (basic(&key), false, false),
-            (basic(&format!("a:b:{key}")), false, false),
-            (basic(&format!("{key}:")), false, false),
-            (format!("Basic {key}"), false, false),
-            (key.clone(), false, false),
-            (format!("Bearer{key}"), false, false),
-            (format!("Bearer\t{key}"), false, false),
-            (format!("Bearer {key}0"), false, false),
-            (format!("Bearer {key},{key}"), false, false),
-            (format!("Bearer {}", key.to_uppercase()), false, false),
-            (format!("Digest {key}"), false, false),
-            ("Bearer".to_owned(), false, false),
-            ("Bearer ".to_owned(), false, false),
-            (String::new(), false, false),
+        for (value, good) in [
+            (format!("Bearer {key}"), true),
+            (format!("bearer {key}"), true),
+            (format!("BEARER   {key} "), true),
+            (format!("Basic {key}"), false),
+            (key.clone(), false),
+            (format!("Bearer{key}"), false),
+            (format!("Bearer\t{key}"), false),
+            (format!("Bearer {key}0"), false),
+            (format!("Bearer {key},{key}"), false),
+            (format!("Bearer {}", key.to_uppercase()), false),
+            (format!("Digest {key}"), false),
+            ("Bearer".to_owned(), false),
+            ("Bearer ".to_owned(), false),
+            (String::new(), false),
         ] {
-            let digest = Digest::of(key.as_bytes());
-            for (needed, good) in [(Scope::Send, to_send), (Scope::Read, to_read), (Scope::Admin, to_send)] {
-                let sent = sent_key(&headers(&[&value]), needed);
-                assert!(sent == if good { Ok(digest.clone()) } else { Err(Failure::Malformed) }, "{value} {needed:?}");
-            }
+            let expected = if good { Ok(Digest::of(key.as_bytes())) } else { Err(Failure::Malformed) };
+            assert!(sent_key(&headers(&[&value])) == expected, "{value}");
         }
         let twice = format!("Bearer {key}");
-        assert!(sent_key(&headers(&[&twice, &twice]), Scope::Read) == Err(Failure::Malformed));
-        assert!(sent_key(&headers(&[]), Scope::Read) == Err(Failure::Missing));
+        assert!(sent_key(&headers(&[&twice, &twice])) == Err(Failure::Malformed));
+        assert!(sent_key(&headers(&[])) == Err(Failure::Missing));
         let bytes = HeaderValue::from_bytes(b"Bearer k\xff").unwrap();
         let bytes = HeaderMap::from_iter([(header::AUTHORIZATION, bytes)]);
-        assert!(sent_key(&bytes, Scope::Read) == Err(Failure::Malformed));
+        assert!(sent_key(&bytes) == Err(Failure::Malformed));
     }
 
     #[test]

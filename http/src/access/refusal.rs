@@ -16,8 +16,6 @@ use crate::{
 };
 
 const BEARER: HeaderValue = HeaderValue::from_static("Bearer");
-/// Makes a browser ask for the key.
-const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"Keyshard\", charset=\"UTF-8\"");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Why a request comes with no key that is known.
@@ -44,7 +42,7 @@ impl Failure {
     }
 
     /// 401.
-    pub(crate) fn answer(self, needed: Scope) -> Answer {
+    pub(crate) fn answer(self) -> Answer {
         let text = match self {
             Self::Missing => "Unauthorized: send an API key, as Authorization: Bearer ks_...",
             Self::Malformed => {
@@ -54,10 +52,8 @@ impl Failure {
             Self::Unknown => "Unauthorized: this API key is not known, or not any more. Ask the operator for another",
         };
         let mut answer = error(StatusCode::UNAUTHORIZED, text);
-        answer.headers_mut().append(header::WWW_AUTHENTICATE, BEARER);
-        if needed == Scope::Read {
-            answer.headers_mut().append(header::WWW_AUTHENTICATE, BASIC);
-        }
+        // No `Basic`: a browser would ask for a password of its own accord, and send it wherever another page makes it.
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, BEARER);
         answer
     }
 }
