@@ -2,6 +2,7 @@
 //!
 //! One thread, one listener, one runtime, one way into the engine: see [`server`]. A request goes through `router`,
 //! `send_ft` (body, [`validate`], `idempotency`, engine, `outcome`) or `transfers` (everything that can be asked).
+//! `connections` knows which of a thread's connections are idle, `io` bounds how long a client may stop reading, [`tls`] encrypts.
 //!
 //! While the service is stopped, `import` (of the Node service's jobs, read by `node_jobs`) and `audit` open its `data_dir`
 //! and hold it against the chain's `evidence`.
