@@ -190,12 +190,13 @@ fn transfers(count: usize) -> String {
     if count == 1 { "1 transfer is".to_owned() } else { format!("{count} transfers are") }
 }
 
-/// With a capital and a full stop.
+/// With a capital and a full stop; the name of an account stays as it is.
 fn sentence(text: &str) -> String {
-    let mut chars = text.chars();
-    let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    let word = text.split(' ').next().unwrap_or_default();
+    let capitals = if word.bytes().all(|byte| byte.is_ascii_alphabetic()) { 1 } else { 0 };
+    let (first, rest) = text.split_at(capitals.min(text.len()));
     let stop = if text.ends_with('.') { "" } else { "." };
-    format!("{first}{}{stop}", chars.as_str())
+    format!("{}{rest}{stop}", first.to_ascii_uppercase())
 }
 
 /// For a person: `0.9 s`, `120 ms`.
@@ -283,6 +284,7 @@ mod tests {
                 "The account holds 7.",
             ),
             ("near", with_condition("not-enough-near", "send NEAR."), Place::Balance, "Send NEAR."),
+            ("whose", with_condition("not-enough-tokens", "pay.near is poor"), Place::Balance, "pay.near is poor."),
             ("paused", with_condition("paused", "nothing is signed"), Place::Limit, "Nothing is signed."),
             ("spending", with_condition("spend-limit", "transfers wait"), Place::Limit, "Transfers wait."),
             ("no block", with_condition("no-final-block", "no node shows one"), Place::Rpc, "No node shows one."),

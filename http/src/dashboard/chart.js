@@ -1,7 +1,13 @@
 // Transfers a second over the last five minutes.
 import { rate } from "./format.js";
 
-const SPAN = 300_000;
+/** How far it looks back: the shortest that shows all there is. */
+const SPANS = [
+  [60_000, "1 min ago", "30 s"],
+  [120_000, "2 min ago", "1 min"],
+  [300_000, "5 min ago", "2.5 min"],
+];
+const LONGEST = SPANS.at(-1)[0];
 /** Points further apart are not joined: nobody was watching. */
 const GAP = 5_000;
 const SERIES = ["accepted", "executed", "final"];
@@ -18,7 +24,7 @@ export function restart(history) {
 export function add(point) {
   if (points.at(-1)?.at === point.at) points.pop();
   points.push(point);
-  points = points.filter(({ at }) => at > point.at - SPAN);
+  points = points.filter(({ at }) => at > point.at - LONGEST);
   draw(document.getElementById("chart"), point.at);
 }
 
@@ -26,7 +32,8 @@ function draw(box, now) {
   const { width, height } = box.getBoundingClientRect();
   if (width < 50) return;
   const top = ceiling(Math.max(1, ...points.flatMap((point) => SERIES.map((name) => point[name]))));
-  const x = (at) => LEFT + (1 - (now - at) / SPAN) * (width - LEFT - RIGHT);
+  const [span, begin, middle] = SPANS.find(([span]) => now - points[0].at <= span) ?? SPANS.at(-1);
+  const x = (at) => LEFT + (1 - (now - at) / span) * (width - LEFT - RIGHT);
   const y = (value) => TOP + (1 - value / top) * (height - TOP - BOTTOM);
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
   const last = points.at(-1);
@@ -36,7 +43,7 @@ function draw(box, now) {
     svg.append(element("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: at, y2: at }));
     svg.append(text(rate(part * top), { x: LEFT - 6, y: at + 4, "text-anchor": "end" }));
   }
-  for (const [label, ago, anchor] of [["5 min ago", SPAN, "start"], ["2.5 min", SPAN / 2, "middle"], ["now", 0, "end"]]) {
+  for (const [label, ago, anchor] of [[begin, span, "start"], [middle, span / 2, "middle"], ["now", 0, "end"]]) {
     svg.append(text(label, { x: x(now - ago), y: height - 4, "text-anchor": anchor }));
   }
   for (const name of SERIES) {

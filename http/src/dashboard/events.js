@@ -1,5 +1,5 @@
 // The stream of snapshots: read with fetch, since an EventSource cannot send a key. Comes back by itself.
-import { headers } from "./key.js";
+import { BARE, headers } from "./key.js";
 
 const PAUSE_MIN = 1_000;
 const PAUSE_MAX = 10_000;
@@ -18,7 +18,7 @@ export async function watch(to) {
     let silence = setTimeout(() => abort.abort(), SILENCE);
     let why = "the service ended it";
     try {
-      const answer = await fetch("/dashboard/events", { headers: headers(), signal: abort.signal, cache: "no-store" });
+      const answer = await fetch("/dashboard/events", { ...BARE, headers: headers(), signal: abort.signal });
       if (answer.status === 401 || answer.status === 403) {
         clearTimeout(silence);
         to.state("key", await reason(answer));

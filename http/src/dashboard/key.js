@@ -2,6 +2,9 @@
 
 const NAME = "keyshard-api-key";
 
+/** How requests are made: without the browser's own credentials, or it would ask for a password by itself. */
+export const BARE = { credentials: "omit", cache: "no-store" };
+
 /** Headers that show the key, with these others. */
 export function headers(others = {}) {
   const key = sessionStorage.getItem(NAME);

@@ -1,7 +1,7 @@
 // The form: sends one transfer under a fresh idempotency key, and follows it until it has settled.
 import { reason } from "./events.js";
 import { amount, clock, ends } from "./format.js";
-import { headers } from "./key.js";
+import { BARE, headers } from "./key.js";
 import { put } from "./tables.js";
 
 const LOOK_EVERY = 500;
@@ -68,6 +68,7 @@ async function send(form) {
   // The same key for the same transfer: a lost answer is asked for again, and nothing is paid twice.
   const key = uuid();
   const request = {
+    ...BARE,
     method: "POST",
     headers: headers({ "content-type": "application/json", "idempotency-key": key, prefer: "respond-async" }),
     body: JSON.stringify(body),
@@ -113,7 +114,7 @@ async function follow(id, body) {
 
 async function look(id) {
   try {
-    const answer = await fetch(`/transfer/${id}`, { headers: headers(), cache: "no-store" });
+    const answer = await fetch(`/transfer/${id}`, { ...BARE, headers: headers() });
     return answer.ok ? (await answer.json()).job : null;
   } catch {
     return null;

@@ -12,6 +12,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 const LATELY: Duration = Duration::from_secs(5);
 /// What is looked back on for whether keys are full: they are free for a moment again and again.
 const KEYS: Duration = Duration::from_secs(10);
+/// Samples that make a part of them one.
+const SAMPLES_ENOUGH: u32 = 5;
 /// Calls that a node answers at once: how long they take says how quick it is.
 const PLAIN: [&str; 3] = ["block", "query", "status"];
 
@@ -95,15 +97,15 @@ impl Window {
         self.ends(LATELY).map(|(first, last)| rates(first, last)).unwrap_or_default()
     }
 
-    /// In which part of the last ten seconds no key was free while transfers waited.
+    /// In which part of the last ten seconds no key was free while transfers waited; 0 until there are some samples.
     pub(super) fn keys_full(&self) -> f64 {
         let Some((first, _)) = self.ends(KEYS) else { return 0.0 };
-        let (mut full, mut all) = (0, 0);
+        let (mut full, mut all) = (0u32, 0u32);
         for sample in self.0.iter().filter(|sample| sample.at >= first.at) {
-            full += usize::from(sample.keys_full);
+            full += u32::from(sample.keys_full);
             all += 1;
         }
-        full as f64 / all as f64
+        if all < SAMPLES_ENOUGH { 0.0 } else { f64::from(full) / f64::from(all) }
     }
 
     /// What was counted in the last minute; `None` before there are two samples.
@@ -219,7 +221,9 @@ mod tests {
         let (mut window, start) = (Window::default(), Instant::now());
         assert_eq!(window.keys_full(), 0.0);
         for second in 0..30 {
+            assert!(second > 4 || window.keys_full() == 0.0, "too few to tell");
             window.push(sample(start, second, 0, second >= 23 || second < 10));
+            assert!(second != 4 || window.keys_full() == 1.0);
         }
         assert!((window.keys_full() - 7.0 / 11.0).abs() < 1e-9, "{}", window.keys_full());
     }
