@@ -444,8 +444,8 @@ impl Engine {
         }
     }
 
-    /// The transfers that last changed, the latest first: at most so many, as of a moment ago. Those that have left the board for
-    /// the history are not among them.
+    /// Transfers that changed lately, the latest first: at most so many, as of a moment ago. Of many that changed at once, a few.
+    /// Those that have left the board for the history are not among them.
     pub fn recent(&self, limit: usize) -> Vec<Job> {
         watch::recent(&self.0.reports, limit, |id| self.0.shared.board.job(id))
     }

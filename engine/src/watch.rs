@@ -1,6 +1,7 @@
 //! Everything that the engine measures, at one moment: `/metrics` and the dashboard are both made from it.
 use std::{sync::Arc, time::Duration};
 
+use foldhash::HashMap;
 use keyshard_rpc::{Observed, Outcome};
 use keyshard_shard::{
     Histogram, TransferId,
@@ -11,6 +12,8 @@ use crate::{Batching, Counts, Health, Holdings, Job, health::Report, journal};
 
 /// Transfers that a shard remembers to have had news of. Each has about five in its life.
 pub(crate) const RECENT: usize = 256;
+/// So many of those that it had news of at once: a single transaction may carry hundreds, and others are wanted as well.
+pub(crate) const RECENT_AT_ONCE: usize = 8;
 
 /// Everything that the engine measures. What shards measure is at most a second old.
 #[derive(Debug, Clone)]
@@ -166,9 +169,10 @@ pub(crate) fn paid(reports: &[Arc<Report>]) -> u128 {
     reports.iter().fold(0u128, |sum, report| sum.saturating_add(report.read().meter.paid))
 }
 
-/// The transfers that shards last had news of, the latest first, at most so many; none that has left the board.
+/// The transfers that shards last had news of, the latest first: at most so many, and few of one transaction. None that has left the
+/// board.
 pub(crate) fn recent(reports: &[Arc<Report>], limit: usize, job: impl Fn(TransferId) -> Option<Job>) -> Vec<Job> {
-    let mut ids: Vec<TransferId> = reports.iter().flat_map(|report| latest(&report.read().recent, limit)).collect();
+    let mut ids: Vec<TransferId> = reports.iter().flat_map(|report| report.read().recent.clone()).collect();
     ids.sort_unstable();
     ids.dedup();
     let mut jobs: Vec<Job> = ids.into_iter().filter_map(job).collect();
@@ -177,24 +181,14 @@ pub(crate) fn recent(reports: &[Arc<Report>], limit: usize, job: impl Fn(Transfe
     jobs
 }
 
-/// The last so many different ones.
-fn latest(ids: &[TransferId], limit: usize) -> Vec<TransferId> {
-    let mut last = Vec::with_capacity(limit);
-    for id in ids.iter().rev() {
-        if !last.contains(id) {
-            last.push(*id);
-            if last.len() == limit {
-                break;
-            }
-        }
-    }
-    last
-}
-
 #[cfg(test)]
 #[cfg(not(feature = "loom"))]
 mod tests {
+    use keyshard_shard::Instant;
+    use uuid::Uuid;
+
     use super::*;
+    use crate::{JobStatus, health::Told};
 
     #[test]
     fn calls_are_counted_by_method_and_outcome_and_added_up() {
@@ -210,16 +204,38 @@ mod tests {
     }
 
     #[test]
+    fn the_latest_come_first_and_few_of_one_transaction() {
+        let report = Arc::new(Report::default());
+        let ids: Vec<TransferId> = (1..=30).chain(5..=6).map(TransferId).collect();
+        report.update(Instant::from_micros(1), Told { recent: ids, ..Told::default() });
+        // The first ten are each in a transaction of their own, the others in one; the last has left the board.
+        let job = |id: TransferId| {
+            let hash = if id.0 <= 10 { id.0.to_string() } else { "one".to_owned() };
+            (id.0 < 30).then(|| Job {
+                id: Uuid::from_u128(id.0),
+                key: None,
+                created_at_ms: 0,
+                status: JobStatus::Processing,
+                receiver: "user.near".parse().unwrap(),
+                amount: 1,
+                memo: None,
+                attempts: 1,
+                batch_id: None,
+                last_error: None,
+                tx_hash: Some(hash.into()),
+                submitted_at_ms: None,
+                updated_at_ms: id.0 as u64,
+                execution_status: None,
+            })
+        };
+        let seen: Vec<u128> = recent(&[report], 12, job).iter().map(|job| job.id.as_u128()).collect();
+        assert_eq!(seen, [29, 28, 27, 26, 25, 24, 23, 22, 10, 9, 8, 7]);
+    }
+
+    #[test]
     fn outcomes_are_counted_in_their_order() {
         for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, index);
         }
-    }
-
-    #[test]
-    fn the_latest_are_each_named_once() {
-        let ids = [1, 2, 3, 2, 4, 4].map(TransferId);
-        assert_eq!(latest(&ids, 3), [4, 2, 3].map(TransferId));
-        assert_eq!(latest(&ids, 9), [4, 2, 3, 1].map(TransferId));
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     ring::{Bell, Piece},
     steering::Mailbox,
     trace,
-    watch::RECENT,
+    watch::{RECENT, RECENT_AT_ONCE},
 };
 
 /// Pieces taken from one ring in one round: a busy ring does not keep the shard from its answers.
@@ -39,7 +39,7 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     /// Where it reports.
     pub(crate) report: Arc<Report>,
-    /// The last transfers that there was news of, the latest last: at most twice [`RECENT`].
+    /// The last transfers that there was news of, the latest last: at most [`RECENT`].
     pub(crate) recent: Vec<TransferId>,
     /// Where it finds a person's orders.
     pub(crate) orders: Mailbox,
@@ -188,7 +188,7 @@ impl Worker {
 
     /// Keeps the last ones in mind.
     fn remember(&mut self, transfers: &[TransferId]) {
-        self.recent.extend(&transfers[transfers.len().saturating_sub(RECENT)..]);
+        self.recent.extend(&transfers[transfers.len().saturating_sub(RECENT_AT_ONCE)..]);
         let surplus = self.recent.len().saturating_sub(RECENT);
         self.recent.drain(..surplus);
     }
