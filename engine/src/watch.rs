@@ -177,6 +177,12 @@ pub(crate) fn recent(reports: &[Arc<Report>], limit: usize, job: impl Fn(Transfe
     ids.dedup();
     let mut jobs: Vec<Job> = ids.into_iter().filter_map(job).collect();
     jobs.sort_by_key(|job| std::cmp::Reverse((job.updated_at_ms, job.id)));
+    let mut of_one: HashMap<Option<Arc<str>>, usize> = HashMap::default();
+    jobs.retain(|job| {
+        let count = of_one.entry(job.tx_hash.clone()).or_default();
+        *count += 1;
+        *count <= RECENT_AT_ONCE
+    });
     jobs.truncate(limit);
     jobs
 }
