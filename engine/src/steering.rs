@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 
 use crate::{Job, clock::Clock, ring::Bell, small_file};
 
-/// Longest reason for a pause that is kept, in bytes.
-const MAX_REASON_BYTES: usize = 500;
+/// Longest reason for a pause that is kept, in bytes: the 500 characters that may be given.
+const MAX_REASON_BYTES: usize = 2_000;
 const VERSION: u32 = 1;
 
 /// The orders that are in force.

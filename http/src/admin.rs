@@ -33,8 +33,8 @@ pub(crate) enum Admin<'a> {
     Cancel(Cow<'a, str>),
 }
 
-/// Longest reason that is taken, in bytes.
-const MAX_REASON_BYTES: usize = 500;
+/// Longest reason that is taken, in characters.
+const MAX_REASON: usize = 500;
 
 /// What may be said with an order.
 #[derive(Deserialize, Default)]
@@ -85,10 +85,14 @@ async fn said(service: &Service, request: Request<Incoming>) -> Result<Said, &'s
     if body.bytes.is_empty() {
         return Ok(Said::default());
     }
-    let said: Said = serde_json::from_slice(&body.bytes)
-        .map_err(|_| "Bad Request: send no body, or a JSON object with a reason: {\"reason\":\"...\"}")?;
-    if said.reason.len() > MAX_REASON_BYTES {
-        return Err("Bad Request: the reason is too long. At most 500 bytes");
+    let unclear = "Bad Request: send no body, or a JSON object with a reason: {\"reason\":\"...\"}";
+    // The parser takes arrays for objects, too.
+    if !body.bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(unclear);
+    }
+    let said: Said = serde_json::from_slice(&body.bytes).map_err(|_| unclear)?;
+    if said.reason.chars().count() > MAX_REASON {
+        return Err("Bad Request: the reason is too long. At most 500 characters");
     }
     Ok(said)
 }

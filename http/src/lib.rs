@@ -50,6 +50,7 @@ mod mock;
 mod near_amount;
 mod near_credentials;
 mod node_jobs;
+mod openapi;
 mod outcome;
 mod prefer;
 mod private_file;

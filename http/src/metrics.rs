@@ -26,7 +26,7 @@ pub(crate) const CONTENT_TYPE: http::HeaderValue =
 const BUCKETS: [f64; 9] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0];
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OTHER"];
 /// Every status that an answer can have.
-const STATUSES: [u16; 15] = [200, 202, 204, 400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 503];
+pub(crate) const STATUSES: [u16; 15] = [200, 202, 204, 400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 503];
 const SERIES: usize = METHODS.len() * Route::NAMES.len() * STATUSES.len();
 
 /// What one front-end thread counts.

@@ -10,7 +10,7 @@ use crate::{
     content::Content,
     dashboard,
     json::{Answer, answer, error},
-    listing, ready, send_ft,
+    listing, openapi, ready, send_ft,
     service::Service,
     transfers,
 };
@@ -43,6 +43,10 @@ pub(crate) enum Route<'a> {
     Flamegraph,
     /// A person's orders.
     Admin(Admin<'a>),
+    /// This API, for programs.
+    OpenApi,
+    /// And for people.
+    Docs,
     /// None of them, or none with this method.
     Unmatched,
 }
@@ -52,7 +56,7 @@ const MAX_SHOWN: usize = 200;
 
 impl<'a> Route<'a> {
     /// The names of the routes in the metrics, by [`Route::index`].
-    pub(crate) const NAMES: [&'static str; 22] = [
+    pub(crate) const NAMES: [&'static str; 24] = [
         "/",
         "/health",
         "/send-ft",
@@ -75,6 +79,8 @@ impl<'a> Route<'a> {
         "/dashboard",
         "/dashboard/:file",
         "/dashboard/events",
+        "/openapi.json",
+        "/docs",
     ];
 
     /// Its place in [`Route::NAMES`].
@@ -102,6 +108,8 @@ impl<'a> Route<'a> {
             Self::Dashboard => 19,
             Self::DashboardFile(_) => 20,
             Self::DashboardEvents => 21,
+            Self::OpenApi => 22,
+            Self::Docs => 23,
         }
     }
 
@@ -114,7 +122,9 @@ impl<'a> Route<'a> {
             | Self::Unmatched
             // The page without its numbers is no secret.
             | Self::Dashboard
-            | Self::DashboardFile(_) => None,
+            | Self::DashboardFile(_)
+            | Self::OpenApi
+            | Self::Docs => None,
             Self::SendFt => Some(Scope::Send),
             Self::Job(_)
             | Self::Key(_)
@@ -128,7 +138,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    fn of(method: &Method, path: &'a str) -> Self {
+    pub(crate) fn of(method: &Method, path: &'a str) -> Self {
         let route = Self::of_path(path);
         let wanted: &[Method] = match route {
             Self::Flamegraph | Self::DashboardEvents => &[Method::GET],
@@ -161,6 +171,8 @@ impl<'a> Route<'a> {
             1 if is(0, "health") => Self::Health,
             1 if is(0, "ready") => Self::Ready,
             1 if is(0, "send-ft") => Self::SendFt,
+            1 if is(0, "openapi.json") => Self::OpenApi,
+            1 if is(0, "docs") => Self::Docs,
             1 if is(0, "transfers") => Self::Transfers,
             1 if is(0, "metrics") => Self::Metrics,
             2 if is(0, "metrics") && is(1, "jobs") => Self::MetricsJobs,
@@ -259,6 +271,8 @@ async fn handle(
         Route::DashboardEvents => dashboard::events(service),
         Route::Flamegraph => flamegraph(service, peer, &request).await.unwrap_or_else(|| not_found(&request)),
         Route::Admin(what) => admin::admin(service, what, peer, request).await,
+        Route::OpenApi => openapi::document(),
+        Route::Docs => openapi::docs(),
         Route::Unmatched => not_found(&request),
     }
 }
@@ -312,6 +326,8 @@ mod tests {
             ("GET", "/Transfers/", Route::Transfers),
             ("POST", "/transfers", Route::Unmatched),
             ("GET", "/transfers/x", Route::Unmatched),
+            ("GET", "/openapi.json", Route::OpenApi),
+            ("HEAD", "/docs/", Route::Docs),
             ("GET", "/admin", Route::Admin(Admin::Orders)),
             ("POST", "/admin", Route::Unmatched),
             ("POST", "/admin/pause/", Route::Admin(Admin::Pause)),
@@ -360,6 +376,8 @@ mod tests {
             "/dashboard",
             "/dashboard/x",
             "/dashboard/events",
+            "/openapi.json",
+            "/docs",
         ];
         for (index, path) in routes.into_iter().enumerate() {
             assert_eq!(Route::of_path(path).index(), index, "{path}");

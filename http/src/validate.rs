@@ -177,8 +177,11 @@ fn transfer(given: &Given<'_>, account: &AccountId) -> Result<NewTransfer, Inval
     let receiver: AccountId = receiver.parse().map_err(|_| Invalid::Request(BAD_RECEIVER))?;
     let amount = match amount {
         Value::String(text) => units(text)?,
-        Value::Number(text) => units(text)
-            .and_then(|units| if units > MAX_JSON_INTEGER { Err(Invalid::Request(NOT_POSITIVE)) } else { Ok(units) })?,
+        // Some languages write whole numbers so.
+        Value::Number(text) => units(
+            text.split_once('.').filter(|(_, rest)| all_zeros(rest)).map_or(text, |(whole, _)| whole),
+        )
+        .and_then(|units| if units > MAX_JSON_INTEGER { Err(Invalid::Request(NOT_POSITIVE)) } else { Ok(units) })?,
         Value::None | Value::Bool(_) | Value::Other => return Err(Invalid::Request(NOT_POSITIVE)),
     };
     if receiver == *account {
@@ -196,6 +199,10 @@ fn transfer(given: &Given<'_>, account: &AccountId) -> Result<NewTransfer, Inval
         _ => return Err(Invalid::Request(idempotency::BAD_FIELD)),
     };
     Ok(NewTransfer { receiver, amount, memo, key })
+}
+
+fn all_zeros(digits: &str) -> bool {
+    !digits.is_empty() && digits.bytes().all(|byte| byte == b'0')
 }
 
 /// Raw token units from decimal digits.
@@ -403,6 +410,8 @@ mod tests {
             ("\"1\"", 1),
             ("\"007\"", 7),
             ("1", 1),
+            ("1.0", 1),
+            ("9007199254740992.000", 1 << 53),
             ("9007199254740992", 1 << 53),
             ("\"9007199254740993\"", (1 << 53) + 1),
             (max.as_str(), MAX_AMOUNT),
@@ -424,7 +433,12 @@ mod tests {
             "[5]",
             "\"1.5\"",
             "1.5",
-            "1.0",
+            "1.00000000000000000001",
+            "1.0e1",
+            "0.0",
+            "-1.0",
+            "9007199254740993.0",
+            "\"1.0\"",
             "\"1e5\"",
             "1e5",
             "1e21",

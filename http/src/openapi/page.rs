@@ -40,7 +40,11 @@ struct Page<'a> {
 impl<'a> Page<'a> {
     fn write(&mut self) {
         let info = &self.document["info"];
-        self.put(&format!("<header><h1>{} API <span class=\"mute\">{}</span></h1>", text(info, "title"), text(info, "version")));
+        self.put(&format!(
+            "<header><h1>{} API <span class=\"mute\">{}</span></h1>",
+            text(info, "title"),
+            text(info, "version")
+        ));
         self.prose(&info["summary"]);
         self.prose(&info["description"]);
         self.put("<p>For programs: <a href=\"/openapi.json\">/openapi.json</a> (OpenAPI 3.1).</p><nav aria-label=\"Parts\"><p>");
@@ -144,10 +148,16 @@ impl<'a> Page<'a> {
         }
         self.put("<div class=\"table\"><table>");
         for (name, property) in properties {
-            let optional = if needed.iter().any(|needed| *needed == name) { "" } else { "<br><span class=\"mute\">may be absent</span>" };
+            let optional = if needed.iter().any(|needed| *needed == name) {
+                ""
+            } else {
+                "<br><span class=\"mute\">may be absent</span>"
+            };
             let about = inline(&text(property, "description"));
             let kind = kind(property);
-            self.put(&format!("<tr><th scope=\"row\"><code>{name}</code>{optional}</th><td>{kind}<br>{about}</td></tr>"));
+            self.put(&format!(
+                "<tr><th scope=\"row\"><code>{name}</code>{optional}</th><td>{kind}<br>{about}</td></tr>"
+            ));
         }
         self.put("</table></div>");
     }
@@ -188,7 +198,8 @@ fn kind(schema: &Value) -> String {
     } else if schema["type"] == "array" {
         let _ = write!(html, "array of {}", kind(&schema["items"]));
     } else if let (Some(_), None) = (schema.get("properties"), schema.get("$ref")) {
-        let names = fields(&schema["properties"]).map(|(name, value)| format!("<code>{}</code>: {}", escape(name), kind(value)));
+        let names = fields(&schema["properties"])
+            .map(|(name, value)| format!("<code>{}</code>: {}", escape(name), kind(value)));
         let _ = write!(html, "object of {}", names.collect::<Vec<_>>().join(", "));
     } else {
         let types: Vec<String> = match &schema["type"] {
