@@ -3,7 +3,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-const HEAD: &str = r##"<!DOCTYPE html>
+const HEAD: &str = r#"<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -23,7 +23,7 @@ th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; bo
 </style>
 </head>
 <body>
-"##;
+"#;
 
 /// The whole page.
 pub(super) fn of(document: &Value) -> String {

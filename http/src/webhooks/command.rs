@@ -126,19 +126,17 @@ fn as_json(outboxed: &Outboxed) -> String {
 
 fn as_text(outboxed: &Outboxed, now_ms: u64) -> String {
     let Outboxed { waiting, dead, oldest_ms, failing_since_ms } = *outboxed;
-    let mut text = format!("{waiting} events wait for their delivery");
-    if let Some(oldest) = oldest_ms {
+    let oldest = oldest_ms.map(|oldest| {
         let minutes = now_ms.saturating_sub(oldest) / 60_000;
-        text += &format!(", the oldest since {} ({} h {} min)", Iso(oldest), minutes / 60, minutes % 60);
-    }
-    if let Some(since) = failing_since_ms {
-        text += &format!("\nthe receiver has taken nothing since {}", Iso(since));
-    }
-    text += &format!("\n{dead} events were given up");
-    if dead > 0 {
-        text += ": `keyshard webhooks replay --dead` sends them again";
-    }
-    text
+        format!(", the oldest since {} ({} h {} min)", Iso(oldest), minutes / 60, minutes % 60)
+    });
+    let failing = failing_since_ms.map(|since| format!("\nthe receiver has taken nothing since {}", Iso(since)));
+    let hint = if dead > 0 { ": `keyshard webhooks replay --dead` sends them again" } else { "" };
+    format!(
+        "{waiting} events wait for their delivery{}{}\n{dead} events were given up{hint}",
+        oldest.unwrap_or_default(),
+        failing.unwrap_or_default()
+    )
 }
 
 #[expect(clippy::print_stderr, reason = "this is where the command says why it failed")]
