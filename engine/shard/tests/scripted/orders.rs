@@ -176,6 +176,6 @@ fn what_waits_for_its_next_try_can_be_taken_back() {
     let sent = bench.last();
     bench.fail_at(&sent, 0, "Smart contract panicked: try again");
     assert_eq!(bench.shard.cancel(bench.now, id, "cancelled"), Cancel::Done);
-    bench.pass(Duration::from_secs(60));
+    bench.pass(Duration::from_mins(1));
     assert_eq!((bench.sent.len(), bench.failure(id)), (1, Some("cancelled")));
 }
