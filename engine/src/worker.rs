@@ -136,11 +136,7 @@ impl Worker {
             }
             // What the journal has no room for must not grow.
             let more = self.ledger.held.is_none() && self.drain_rings();
-            // What came before an order is in the shard before it.
-            while !more
-                && self.ledger.held.is_none()
-                && let Some(order) = self.orders.pop()
-            {
+            while let Some(order) = self.orders.pop() {
                 order.give(&mut self.shard, self.clock);
             }
             while let Some(input) = self.courier.poll() {
