@@ -14,6 +14,11 @@ impl Outbox {
         Self(history)
     }
 
+    /// Whether what settles gets events: somebody delivers them.
+    pub fn is_served(&self) -> bool {
+        self.0.is_announcing()
+    }
+
     /// Returns when events may have come since the last call. For one task.
     pub async fn announced(&self) {
         self.0.announced().await;

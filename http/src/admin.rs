@@ -14,6 +14,7 @@ use crate::{
     local,
     service::Service,
     transfers::{JobView, parse_id, starting},
+    webhooks,
 };
 
 /// What a path below `/admin` names.
@@ -31,6 +32,8 @@ pub(crate) enum Admin<'a> {
     Release(Cow<'a, str>),
     /// Take this transfer back.
     Cancel(Cow<'a, str>),
+    /// Send webhook events once more.
+    Replay,
 }
 
 /// Longest reason that is taken, in characters.
@@ -52,9 +55,16 @@ pub(crate) async fn admin(service: &Service, what: &Admin<'_>, peer: SocketAddr,
                     a key with the scope admin";
         return crate::access::without_body(service, request, error(StatusCode::FORBIDDEN, text)).await;
     }
-    let reason = match said(service, request).await {
-        Ok(said) => said.reason,
-        Err(why) => return error(StatusCode::BAD_REQUEST, why),
+    let Ok(body) = body::read(service, request.into_body()).await else {
+        return error(StatusCode::BAD_REQUEST, "Bad Request: the body broke off, or is too large");
+    };
+    let reason = match what {
+        // It says something else.
+        Admin::Replay => String::new(),
+        _ => match said(&body.bytes) {
+            Ok(said) => said.reason,
+            Err(why) => return error(StatusCode::BAD_REQUEST, why),
+        },
     };
     let Some(engine) = service.engine() else { return starting() };
     match what {
@@ -70,6 +80,7 @@ pub(crate) async fn admin(service: &Service, what: &Admin<'_>, peer: SocketAddr,
             changed(engine, move |engine| engine.quarantine(&key, false)).await
         }
         Admin::Cancel(id) => cancel(engine, id, &reason).await,
+        Admin::Replay => webhooks::replay(engine, &body.bytes).await,
     }
 }
 
@@ -78,19 +89,16 @@ fn is_trusted(peer: SocketAddr, headers: &HeaderMap) -> bool {
     local::is_local(peer, headers) && !headers.contains_key(header::ORIGIN)
 }
 
-async fn said(service: &Service, request: Request<Incoming>) -> Result<Said, &'static str> {
-    let Ok(body) = body::read(service, request.into_body()).await else {
-        return Err("Bad Request: the body broke off, or is too large");
-    };
-    if body.bytes.is_empty() {
+fn said(body: &[u8]) -> Result<Said, &'static str> {
+    if body.is_empty() {
         return Ok(Said::default());
     }
     let unclear = "Bad Request: send no body, or a JSON object with a reason: {\"reason\":\"...\"}";
     // The parser takes arrays for objects, too.
-    if !body.bytes.trim_ascii_start().starts_with(b"{") {
+    if !body.trim_ascii_start().starts_with(b"{") {
         return Err(unclear);
     }
-    let said: Said = serde_json::from_slice(&body.bytes).map_err(|_| unclear)?;
+    let said: Said = serde_json::from_slice(body).map_err(|_| unclear)?;
     if said.reason.chars().count() > MAX_REASON {
         return Err("Bad Request: the reason is too long. At most 500 characters");
     }

@@ -56,7 +56,7 @@ const MAX_SHOWN: usize = 200;
 
 impl<'a> Route<'a> {
     /// The names of the routes in the metrics, by [`Route::index`].
-    pub(crate) const NAMES: [&'static str; 24] = [
+    pub(crate) const NAMES: [&'static str; 25] = [
         "/",
         "/health",
         "/send-ft",
@@ -81,6 +81,7 @@ impl<'a> Route<'a> {
         "/dashboard/events",
         "/openapi.json",
         "/docs",
+        "/admin/webhooks/replay",
     ];
 
     /// Its place in [`Route::NAMES`].
@@ -105,6 +106,7 @@ impl<'a> Route<'a> {
             Self::Admin(Admin::Quarantine(_)) => 16,
             Self::Admin(Admin::Release(_)) => 17,
             Self::Admin(Admin::Cancel(_)) => 18,
+            Self::Admin(Admin::Replay) => 24,
             Self::Dashboard => 19,
             Self::DashboardFile(_) => 20,
             Self::DashboardEvents => 21,
@@ -186,6 +188,7 @@ impl<'a> Route<'a> {
             3 if is(0, "transfer") && is(1, "tx") => Self::Transaction(decode(segments[2])),
             1 if is(0, "admin") => Self::Admin(Admin::Orders),
             2 if is(0, "admin") && is(1, "pause") => Self::Admin(Admin::Pause),
+            3 if is(0, "admin") && is(1, "webhooks") && is(2, "replay") => Self::Admin(Admin::Replay),
             2 if is(0, "admin") && is(1, "resume") => Self::Admin(Admin::Resume),
             4 if is(0, "admin") && is(1, "keys") && is(3, "quarantine") => {
                 Self::Admin(Admin::Quarantine(decode(segments[2])))
@@ -332,6 +335,7 @@ mod tests {
             ("POST", "/admin", Route::Unmatched),
             ("POST", "/admin/pause/", Route::Admin(Admin::Pause)),
             ("GET", "/admin/pause", Route::Unmatched),
+            ("POST", "/admin/webhooks/replay", Route::Admin(Admin::Replay)),
             ("POST", "/admin/keys/ed25519:abc/quarantine", Route::Admin(Admin::Quarantine("ed25519:abc".into()))),
             ("POST", "/admin/keys/ed25519%3Aabc/release", Route::Admin(Admin::Release("ed25519:abc".into()))),
             ("POST", "/admin/keys//release", Route::Unmatched),
@@ -378,6 +382,7 @@ mod tests {
             "/dashboard/events",
             "/openapi.json",
             "/docs",
+            "/admin/webhooks/replay",
         ];
         for (index, path) in routes.into_iter().enumerate() {
             assert_eq!(Route::of_path(path).index(), index, "{path}");

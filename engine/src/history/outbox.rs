@@ -190,6 +190,11 @@ impl History {
         Ok(())
     }
 
+    /// Whether [`Self::announce`] was called.
+    pub fn is_announcing(&self) -> bool {
+        self.announcing.load(Ordering::Acquire)
+    }
+
     /// Returns when events may have come since the last call. For one task.
     pub async fn announced(&self) {
         self.bell.notified().await;

@@ -100,9 +100,16 @@ mod tests {
                 assert!(used.contains(format!("#/components/{kind}/{name}").as_str()), "{kind}/{name} is not used");
             }
         }
-        let mut ids = Vec::new();
-        all(&document, "operationId", &mut ids);
-        assert_eq!(ids.iter().map(|id| id.as_str()).collect::<BTreeSet<_>>().len(), ids.len(), "one name each");
+        let operations =
+            document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+        let ids: Vec<&str> = operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+        let names: BTreeSet<&str> = ids.iter().copied().collect();
+        assert_eq!(names.len(), ids.len(), "one name each");
+        let mut links = Vec::new();
+        all(&document, "links", &mut links);
+        for (_, link) in links.into_iter().flat_map(|links| links.as_object().unwrap()) {
+            assert!(names.contains(link["operationId"].as_str().unwrap()), "{link}");
+        }
     }
 
     #[test]

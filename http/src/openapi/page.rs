@@ -17,9 +17,9 @@ h4 { margin: 1rem 0 .25rem; font-size: .95rem } p { margin: .4rem 0 } a { color:
 code { font: .9em ui-monospace, monospace; overflow-wrap: anywhere }
 pre { background: var(--soft); padding: .6rem; border-radius: .4rem; overflow-x: auto; font: .85em/1.4 ui-monospace, monospace }
 article { border: 1px solid var(--line); border-radius: .5rem; padding: .8rem 1rem; margin: .8rem 0 }
-.method { font-weight: 700; margin-right: .5rem } .mute { color: var(--mute) } nav a { margin-right: 1rem; white-space: nowrap }
+.method { font-weight: 700; margin-right: .5rem } .mute { color: var(--mute); font-weight: 400 } nav a { margin-right: 1rem; white-space: nowrap }
 .table { overflow-x: auto } table { border-collapse: collapse; width: 100% }
-th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; border-top: 1px solid var(--line) } th { font-weight: 600 }
+th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; border-top: 1px solid var(--line) } th { font-weight: 600 } th code { white-space: nowrap }
 </style>
 </head>
 <body>

@@ -1,18 +1,18 @@
 //! `keyshard webhooks`: what is in the outbox of a stopped service, and what is to be sent once more.
 use std::process::ExitCode;
 
-use chrono::DateTime;
 use clap::Subcommand;
 use keyshard_engine::history::{Outboxed, Replay};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::replay::Since;
 use crate::{cli::say, config, data_dir::DataDir, env::Env, json::Iso};
 
 /// Events of settled transfers (`WEBHOOK_URL`): what waits, and what is to be sent once more
 ///
-/// Needs the service to be stopped: it delivers what is asked for here after its next start. Stop, ask, start: nothing is lost
-/// meanwhile. While it runs, /metrics has the same numbers (`keyshard_webhook_*`).
+/// For a stopped service, which delivers what is asked for here after its next start. A running one is asked by
+/// POST /admin/webhooks/replay, and /metrics has its numbers (`keyshard_webhook_*`).
 #[derive(Subcommand)]
 pub(crate) enum Args {
     /// How many events wait for their delivery, and how many were given up
@@ -36,40 +36,6 @@ pub(crate) enum Args {
     },
 }
 
-/// A time, from now or from the epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Since {
-    At(u64),
-    Ago(u64),
-}
-
-impl Since {
-    fn parse(text: &str) -> Result<Self, String> {
-        if let Some((number, unit)) = text.split_at_checked(text.len().saturating_sub(1)) {
-            let seconds = match unit {
-                "m" => 60,
-                "h" => 3_600,
-                "d" => 86_400,
-                _ => 0,
-            };
-            if seconds > 0
-                && let Ok(number) = number.parse::<u32>()
-            {
-                return Ok(Self::Ago(u64::from(number) * seconds * 1_000));
-            }
-        }
-        let time = DateTime::parse_from_rfc3339(text).ok().and_then(|time| u64::try_from(time.timestamp_millis()).ok());
-        time.map(Self::At).ok_or_else(|| "a time is like 2026-11-24T10:00:00Z, 36h or 2d".to_owned())
-    }
-
-    fn ms(self, now_ms: u64) -> u64 {
-        match self {
-            Self::At(ms) => ms,
-            Self::Ago(ms) => now_ms.saturating_sub(ms),
-        }
-    }
-}
-
 /// Does what the command says.
 pub(crate) fn webhooks(env: &Env, args: &Args) -> ExitCode {
     match run(env, args) {
@@ -89,7 +55,8 @@ fn run(env: &Env, args: &Args) -> Result<String, String> {
     if !path.exists() {
         return Err(format!("there is no data directory {}: check DATA_DIR", path.display()));
     }
-    let directory = DataDir::lock(&path).map_err(|why| format!("{why} (is the service running? Stop it first)"))?;
+    let directory = DataDir::lock(&path)
+        .map_err(|why| format!("{why}. A running service is asked by POST /admin/webhooks/replay"))?;
     if !directory.has_history() {
         return Err(format!("{} holds no history: check DATA_DIR", path.display()));
     }
@@ -147,18 +114,6 @@ fn complain(why: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times() {
-        assert_eq!(Since::parse("1970-01-01T00:00:02Z"), Ok(Since::At(2_000)));
-        assert_eq!(Since::parse("1970-01-01T02:00:02.5+02:00"), Ok(Since::At(2_500)));
-        assert_eq!(Since::parse("36h").unwrap().ms(200_000_000), 200_000_000 - 129_600_000);
-        assert_eq!((Since::parse("5m"), Since::parse("2d")), (Ok(Since::Ago(300_000)), Ok(Since::Ago(172_800_000))));
-        assert_eq!(Since::parse("9999d").unwrap().ms(5), 0);
-        for bad in ["", "x", "-1h", "1", "h", "é", "2026-11-24", "1969-01-01T00:00:00Z"] {
-            assert!(Since::parse(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn the_state_of_the_outbox_in_words() {

@@ -13,6 +13,7 @@ mod deliver;
 mod endpoint;
 mod event;
 mod post;
+mod replay;
 mod schedule;
 mod settings;
 mod stats;
@@ -25,6 +26,7 @@ use tokio::{sync::watch, time::Instant};
 pub(crate) use command::{Args, webhooks};
 use deliver::Deliverer;
 use post::Receiver;
+pub(crate) use replay::replay;
 pub use settings::Webhooks;
 pub(crate) use stats::Stats;
 

@@ -143,7 +143,7 @@ async fn events_wait_while_nothing_is_sent_and_can_be_sent_again() {
     let ids = pay(&serving, 5).await;
     until("they wait", || async { (metric(&serving, "keyshard_webhook_outbox").await > 4.0).then_some(()) }).await;
     let (code, text) = stage.run(&["webhooks", "status"]).end_with_output();
-    assert!(code == Some(1) && text.contains("running"), "{text}");
+    assert!(code == Some(1) && text.contains("POST /admin/webhooks/replay"), "{text}");
     serving.stop();
 
     let run = |arguments: &[&str]| stage.run(arguments).end_with_output();
@@ -181,5 +181,23 @@ async fn events_wait_while_nothing_is_sent_and_can_be_sent_again() {
         (again && untold[1..].iter().all(|id| receiver.times(id) == 1)).then_some(())
     })
     .await;
+    // The running service can be asked, too.
+    let replay = async |body: &Value| {
+        let url = format!("{}/admin/webhooks/replay", serving.base);
+        let answer = common::client().post(url).json(body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    assert_eq!(replay(&json!({ "since": "1h" })).await, (200, json!({ "success": true, "events": 8 })));
+    until("all came once more", || async { untold[1..].iter().all(|id| receiver.times(id) == 2).then_some(()) }).await;
+    assert_eq!(replay(&json!({ "id": ids[0] })).await.0, 200);
+    until("one came once more", || async { (receiver.times(&ids[0]) == 4).then_some(()) }).await;
+    assert_eq!(replay(&json!({ "dead": true })).await, (200, json!({ "success": true, "events": 0 })));
+    assert_eq!(replay(&json!({ "id": "019286f1-2345-7abc-8def-0123456789ab" })).await.0, 404);
+    assert_eq!(replay(&json!({ "since": "tomorrow" })).await.0, 400);
+    serving.stop();
+    let serving = stage.serve_with(&[("WEBHOOK_URL", "")]);
+    let url = format!("{}/admin/webhooks/replay", serving.base);
+    let refused = common::client().post(url).json(&json!({ "dead": true })).send().await.unwrap();
+    assert_eq!(refused.status(), 409);
     serving.stop();
 }
