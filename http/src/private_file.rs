@@ -26,12 +26,15 @@ pub(crate) struct PrivateFile {
     text: Zeroizing<String>,
     /// The lock is on what has the name now.
     locked: File,
+    /// It was not there before.
+    made: bool,
 }
 
 impl PrivateFile {
     /// Opens it for changes; made, empty and with mode 0600, if it is not there.
     pub(crate) fn lock(path: &Path) -> Result<Self, String> {
         let problem = |error: io::Error| format!("{} cannot be opened: {error}", path.display());
+        let made = !path.exists();
         loop {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -45,7 +48,7 @@ impl PrivateFile {
             let text = text_of(&file, path).map_err(|why| format!("{} {why}", path.display()))?;
             // What a link points at is replaced, not the link.
             let path = fs::canonicalize(path).map_err(problem)?;
-            return Ok(Self { path, text, locked: file });
+            return Ok(Self { path, text, locked: file, made });
         }
     }
 
@@ -84,6 +87,15 @@ impl PrivateFile {
         let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
         Ok(file)
+    }
+}
+
+impl Drop for PrivateFile {
+    fn drop(&mut self) {
+        // Whoever changed his mind leaves nothing behind.
+        if self.made && self.text.is_empty() {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -145,6 +157,20 @@ mod tests {
         ] {
             assert_eq!(mode & forbidden(owner, user) != 0, refused, "{owner} {user} {mode:o}");
         }
+    }
+
+    #[test]
+    fn what_was_made_and_not_written_to_is_gone_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys");
+        drop(PrivateFile::lock(&path).unwrap());
+        assert!(!path.exists());
+        PrivateFile::lock(&path).unwrap().replace("a".to_owned().into()).unwrap();
+        drop(PrivateFile::lock(&path).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"a");
+        fs::write(&path, "").unwrap();
+        drop(PrivateFile::lock(&path).unwrap());
+        assert!(path.exists(), "somebody else's");
     }
 
     #[test]

@@ -247,13 +247,13 @@ async fn accounts_are_made_once_although_answers_get_lost() {
     let before = place.account("test.near").await.unwrap();
     let mut program = place.start(&format!("{line} --yes").split(' ').collect::<Vec<_>>());
     program.line_with("altogether");
-    proxy.set(Faults { lose_answers: 0.3, lose_requests: 0.2, ways: WAYS.to_vec(), ..Faults::default() });
+    let faults = Faults { lose_answers: 0.3, lose_requests: 0.2, ways: WAYS.to_vec(), ..Faults::default() };
+    proxy.set(Faults { sends_only: true, ..faults });
     let (code, output) = program.end_with_output();
     proxy.set(Faults::default());
-    // A look at the chain may fail for good; the next run goes on.
-    assert!(matches!(code, Some(0 | 1)), "{output}");
+    assert_eq!(code, Some(0), "{output}");
     let counts = proxy.counts("send_tx");
-    assert!(counts.lost_requests + counts.swallowed.values().sum::<usize>() > 3, "{counts:?}");
+    assert!(counts.lost_requests + counts.swallowed.values().sum::<usize>() > 0, "{counts:?}");
     place.runs(&format!("{line} --yes"));
     assert_eq!(mode(&file), 0o600);
     let text = fs::read_to_string(&file).unwrap();
