@@ -14,7 +14,7 @@ use crate::{
     job::{Job, JobStatus},
 };
 
-/// Transfers of the history that one page may look at, found or not: some 30 ms of work.
+/// Transfers of the history that one page may look at, found or not: some tens of milliseconds of work.
 pub(crate) const LOOKS_MAX: usize = if cfg!(test) { 7 } else { 10_000 };
 
 /// Which transfers are wanted.
@@ -67,12 +67,22 @@ impl Shared {
     /// At most `limit` of those that are wanted, from the newest below `before` on. There may be fewer even though there are
     /// more further on: `next` tells.
     pub(crate) fn list(&self, filter: &Filter, limit: usize, before: Option<TransferId>) -> Result<Page, HistoryError> {
+        self.list_at_most(filter, limit, before, LOOKS_MAX)
+    }
+
+    fn list_at_most(
+        &self,
+        filter: &Filter,
+        limit: usize,
+        before: Option<TransferId>,
+        looks: usize,
+    ) -> Result<Page, HistoryError> {
         let before = before.map(Rank::of);
         // One more tells whether there are more. The board first: what leaves it is in the history by then.
         let wanted = limit + 1;
         let open = self.board.newest(before, wanted, |status, receiver| filter.takes(status, receiver));
         let board_end = open.last().copied().filter(|_| open.len() == wanted);
-        let Sheet { found, end } = self.history.newest(before, wanted, LOOKS_MAX, |settled| {
+        let Sheet { found, end } = self.history.newest(before, wanted, looks, |settled| {
             let status = if settled.outcome.is_ok() { JobStatus::Finalized } else { JobStatus::Failed };
             filter.takes(status, &settled.transfer.receiver)
         })?;

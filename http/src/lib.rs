@@ -1,7 +1,8 @@
 //! The HTTP front end and the `keyshard` command: the drop-in API of the Node.js service over the Keyshard engine.
 //!
 //! One thread, one listener, one runtime, one way into the engine: see [`server`]. A request goes through `router`,
-//! `send_ft` (body, [`validate`], `idempotency`, engine, `outcome`) or `transfers` (everything that can be asked).
+//! `send_ft` (body, [`validate`], `idempotency`, engine, `outcome`) or `transfers` and `listing` (everything that can be asked).
+//! What settles is told by [`webhooks`], which have a thread of their own. `openapi` describes it all.
 //! `connections` knows which of a thread's connections are idle, `io` bounds how long a client may stop reading, [`tls`] encrypts.
 //!
 //! While the service is stopped, `import` (of the Node service's jobs, read by `node_jobs`) and `audit` open its `data_dir`

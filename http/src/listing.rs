@@ -15,7 +15,7 @@ use crate::{
 const LIMIT: usize = 50;
 /// Most transfers on a page.
 const LIMIT_MAX: usize = 500;
-/// Pages that are made at the same time: each takes a thread, and up to some 30 ms of it. Others wait for their turn.
+/// Pages that are made at the same time: each takes a thread, and up to some tens of milliseconds of it. Others wait for their turn.
 const AT_ONCE: usize = 2;
 /// What a cursor begins with: its version.
 const CURSOR: &str = "c1";

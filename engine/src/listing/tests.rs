@@ -268,3 +268,29 @@ fn ids_that_begin_with_chance_come_last() {
         assert_eq!(seen, newest_first, "{looks} at a time");
     }
 }
+
+/// `cargo test --release -p keyshard-engine --lib listing::tests::how_long -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn how_long_pages_take() {
+    let mut world = World::new();
+    for _ in 0..100 {
+        world.accept(100);
+    }
+    world.settle(1);
+    world.save(usize::MAX);
+    for round in 0..2 {
+        for (what, receiver) in [("the newest", "user1.near"), ("nobody's", "nobody.near")] {
+            let filter = Filter { receiver: Some(receiver.parse().unwrap()), ..Filter::default() };
+            let begun = std::time::Instant::now();
+            let page = world.shared.list_at_most(&filter, 500, None, 10_000).unwrap();
+            let took = begun.elapsed();
+            println!(
+                "{what}: {} of 10,000 {}, {took:?}",
+                page.jobs.len(),
+                ["on the board, too", "in the history"][round]
+            );
+        }
+        world.evict(usize::MAX);
+    }
+}
