@@ -1,4 +1,6 @@
 //! `GET /transfers` of the running binary: pages across a kill, while transfers arrive and settle; filters; what is refused.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use std::collections::BTreeSet;

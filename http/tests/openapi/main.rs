@@ -1,6 +1,6 @@
 //! The OpenAPI document against the running server, by schemathesis; the README's example of checking a webhook, by Python.
 //! Both need Python 3 with `venv`, so they are run by `.ci/run`, or with `--ignored`.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 #[path = "../common/mod.rs"]
 mod common;
