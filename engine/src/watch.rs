@@ -204,7 +204,9 @@ mod tests {
         Calls::count(&mut one, Observed { method: "tx", outcome: Outcome::NeverLeft, took: None });
         Calls::count(&mut other, Observed { method: "block", outcome: Outcome::Unknown, took });
         Calls::count(&mut other, Observed { method: "tx", outcome: Outcome::Refused, took });
-        other.iter().for_each(|calls| Calls::add(&mut one, calls));
+        for calls in &other {
+            Calls::add(&mut one, calls);
+        }
         let seen: Vec<_> = one.iter().map(|calls| (calls.method, calls.outcomes, calls.took.count())).collect();
         assert_eq!(seen, [("tx", [1, 1, 0, 1], 2), ("block", [0, 0, 1, 0], 1)]);
     }

@@ -14,7 +14,8 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use keyshard_rpc::breaker::{self, BreakerState};
 use keyshard_rpc::{
-    BlockRef, Client, Config, Endpoint, EndpointId, Error, ExecutionResult, Fate, Refusal, Route, SendUntil, WaitUntil,
+    BlockRef, Client, Config, Endpoint, EndpointId, Error, ExecutionResult, Fate, Outcome, Refusal, Route, SendUntil,
+    WaitUntil,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -297,6 +298,29 @@ async fn a_dead_endpoint_is_left_for_a_live_one() {
     assert_eq!((health[1].calls, health[1].failures, health[1].preferred), (2, 0, true));
     // A call for the dead one alone has nowhere else to go.
     assert_eq!(in_time(client.gas_price(Route::Only(A))).await.unwrap_err().fate, Fate::NeverLeft);
+}
+
+#[tokio::test]
+async fn every_call_is_observed_once_an_endpoint() {
+    let node = Node::start(|request, _| {
+        if request["method"] == "gas_price" { gas_price() } else { Reply::Now(Response::new(Full::new("{".into()))) }
+    })
+    .await;
+    let (seen, saw) = std::sync::mpsc::channel();
+    let client = client(vec![nowhere().await, node.endpoint()]).observed_by(move |call| seen.send(call).unwrap());
+    in_time(client.gas_price(Route::Any)).await.unwrap();
+    in_time(client.status(Route::Only(B))).await.unwrap_err();
+    in_time(client.gas_price(Route::Only(EndpointId::new(7)))).await.unwrap_err();
+    let seen: Vec<_> = saw.try_iter().map(|call| (call.method, call.outcome, call.took.is_some())).collect();
+    assert_eq!(
+        seen,
+        [
+            ("gas_price", Outcome::NeverLeft, true),
+            ("gas_price", Outcome::Answered, true),
+            ("status", Outcome::Unknown, true),
+            ("gas_price", Outcome::NeverLeft, false),
+        ]
+    );
 }
 
 #[tokio::test]

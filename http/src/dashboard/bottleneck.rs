@@ -193,8 +193,8 @@ fn transfers(count: usize) -> String {
 /// With a capital and a full stop; the name of an account stays as it is.
 fn sentence(text: &str) -> String {
     let word = text.split(' ').next().unwrap_or_default();
-    let capitals = if word.bytes().all(|byte| byte.is_ascii_alphabetic()) { 1 } else { 0 };
-    let (first, rest) = text.split_at(capitals.min(text.len()));
+    let is_word = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let (first, rest) = text.split_at(usize::from(is_word));
     let stop = if text.ends_with('.') { "" } else { "." };
     format!("{}{rest}{stop}", first.to_ascii_uppercase())
 }
@@ -256,147 +256,146 @@ mod tests {
         let slow_rpc = |plain, plain_p50| Rpc { plain, plain_p50: Some(plain_p50), ..well().rpc };
         let slow_disk = Journal { sync_p50: Some(0.15), ..well().journal };
         let full = |snapshot: Snapshot| Snapshot { keys: lanes(12, "full", 0), keys_full: 0.9, ..snapshot };
-        for (name, snapshot, place, reason) in [
-            ("all is well", well(), Place::None, "500 transfers are under way; half of all are final within 2.4 s."),
-            (
-                "one",
-                Snapshot { pending: 1, ..well() },
-                Place::None,
-                "1 transfer is under way; half of all are final within 2.4 s.",
-            ),
-            ("idle", Snapshot { pending: 0, ..well() }, Place::None, "Everything that was accepted is settled."),
-            (
-                "not ready",
-                Snapshot::default(),
-                Place::Starting,
-                "The service is not ready: it looks for a node, its account, keys and token.",
-            ),
-            (
-                "recovering",
-                with_condition("recovering", "3 transactions are open"),
-                Place::Starting,
-                "3 transactions are open.",
-            ),
-            (
-                "tokens",
-                with_condition("not-enough-tokens", "the account holds 7"),
-                Place::Balance,
-                "The account holds 7.",
-            ),
-            ("near", with_condition("not-enough-near", "send NEAR."), Place::Balance, "Send NEAR."),
-            ("whose", with_condition("not-enough-tokens", "pay.near is poor"), Place::Balance, "pay.near is poor."),
-            ("paused", with_condition("paused", "nothing is signed"), Place::Limit, "Nothing is signed."),
-            ("spending", with_condition("spend-limit", "transfers wait"), Place::Limit, "Transfers wait."),
-            ("no block", with_condition("no-final-block", "no node shows one"), Place::Rpc, "No node shows one."),
-            ("token", with_condition("token-unavailable", "no answer"), Place::Chain, "No answer."),
-            ("history", with_condition("history-behind", "2 wait"), Place::Journal, "2 wait."),
-            (
-                "a key rests",
-                with_condition("key-refused", "one of twelve"),
-                Place::None,
-                "500 transfers are under way; half of all are final within 2.4 s.",
-            ),
-            (
-                "one breaker",
-                Snapshot { endpoints: open(1), ..well() },
-                Place::None,
-                "500 transfers are under way; half of all are final within 2.4 s.",
-            ),
-            (
-                "all breakers",
-                Snapshot { endpoints: open(2), ..well() },
-                Place::Rpc,
-                "All 2 nodes failed so often that calls are held back.",
-            ),
-            (
-                "lost",
-                Snapshot { rpc: Rpc { calls: 10, lost: 3, ..Rpc::default() }, ..well() },
-                Place::Rpc,
-                "30 % of the calls to the nodes got no answer in the last minute.",
-            ),
-            (
-                "few lost",
-                Snapshot { rpc: Rpc { calls: 4, lost: 4, ..Rpc::default() }, ..well() },
-                Place::None,
-                "500 transfers are under way; half of all are final within 2.4 s.",
-            ),
-            (
-                "slow node",
-                Snapshot { rpc: slow_rpc(50, 1.21), ..well() },
-                Place::Rpc,
-                "The node takes 1.2 s to answer a simple question.",
-            ),
-            (
-                "two slow answers",
-                Snapshot { rpc: slow_rpc(2, 1.21), ..well() },
-                Place::None,
-                "500 transfers are under way; half of all are final within 2.4 s.",
-            ),
-            (
-                "slow node, full keys",
-                full(Snapshot { rpc: slow_rpc(50, 1.21), ..well() }),
-                Place::Rpc,
-                "The node takes 1.2 s to answer a simple question.",
-            ),
-            (
-                "slow disk",
-                full(Snapshot { journal: slow_disk, ..well() }),
-                Place::Journal,
-                "The disk takes 0.1 s to sync the journal, and nothing leaves before.",
-            ),
-            (
-                "deep rings",
-                Snapshot { keys: lanes(12, "free", 100), ..well() },
-                Place::Intake,
-                "1200 requests wait for the shard threads, which do not keep up.",
-            ),
-            (
-                "full keys",
-                full(well()),
-                Place::Keys,
-                "All 12 keys are full while the chain executes in 0.9 s; 100 transfers wait for one.",
-            ),
-            (
-                "one key",
-                Snapshot { keys: lanes(1, "full", 0), keys_full: 1.0, ..well() },
-                Place::Keys,
-                "The only key is full while the chain executes in 0.9 s; 100 transfers wait for one.",
-            ),
-            (
-                "full for a moment",
-                Snapshot { keys_full: 0.3, ..well() },
-                Place::None,
-                "500 transfers are under way; half of all are final within 2.4 s.",
-            ),
-            (
-                "all keys refused",
-                Snapshot { keys: lanes(2, "resting", 0), ..with_condition("key-refused", "no such key") },
-                Place::Keys,
-                "No such key.",
-            ),
-            (
-                "congested",
-                full(Snapshot { stages: stages(9.0, 12.0), ..well() }),
-                Place::Chain,
-                "The chain takes 9.0 s to run what was sent; usual is 1.2 s.",
-            ),
-            (
-                "slow blocks",
-                full(Snapshot { block_seconds: 4.2, ..well() }),
-                Place::Chain,
-                "The chain takes 4.2 s from block to block.",
-            ),
-            (
-                "backlog",
-                Snapshot { pending: 99_000, ..well() },
-                Place::Backlog,
-                "99000 of 100000 transfers are open: more get 503.",
-            ),
-        ] {
+        let is = |name: &str, snapshot: Snapshot, place: Place, reason: &str| {
             let verdict = bottleneck(&snapshot);
             assert_eq!((verdict.place, verdict.reason.as_str()), (place, reason), "{name}");
             assert_eq!(verdict.advice.is_empty(), place == Place::None, "{name}: {}", verdict.advice);
-        }
+        };
+        is("all is well", well(), Place::None, "500 transfers are under way; half of all are final within 2.4 s.");
+        is(
+            "one",
+            Snapshot { pending: 1, ..well() },
+            Place::None,
+            "1 transfer is under way; half of all are final within 2.4 s.",
+        );
+        is("idle", Snapshot { pending: 0, ..well() }, Place::None, "Everything that was accepted is settled.");
+        is(
+            "not ready",
+            Snapshot::default(),
+            Place::Starting,
+            "The service is not ready: it looks for a node, its account, keys and token.",
+        );
+        is(
+            "recovering",
+            with_condition("recovering", "3 transactions are open"),
+            Place::Starting,
+            "3 transactions are open.",
+        );
+        is(
+            "tokens",
+            with_condition("not-enough-tokens", "the account holds 7"),
+            Place::Balance,
+            "The account holds 7.",
+        );
+        is("near", with_condition("not-enough-near", "send NEAR."), Place::Balance, "Send NEAR.");
+        is("whose", with_condition("not-enough-tokens", "pay.near is poor"), Place::Balance, "pay.near is poor.");
+        is("paused", with_condition("paused", "nothing is signed"), Place::Limit, "Nothing is signed.");
+        is("spending", with_condition("spend-limit", "transfers wait"), Place::Limit, "Transfers wait.");
+        is("no block", with_condition("no-final-block", "no node shows one"), Place::Rpc, "No node shows one.");
+        is("token", with_condition("token-unavailable", "no answer"), Place::Chain, "No answer.");
+        is("history", with_condition("history-behind", "2 wait"), Place::Journal, "2 wait.");
+        is(
+            "a key rests",
+            with_condition("key-refused", "one of twelve"),
+            Place::None,
+            "500 transfers are under way; half of all are final within 2.4 s.",
+        );
+        is(
+            "one breaker",
+            Snapshot { endpoints: open(1), ..well() },
+            Place::None,
+            "500 transfers are under way; half of all are final within 2.4 s.",
+        );
+        is(
+            "all breakers",
+            Snapshot { endpoints: open(2), ..well() },
+            Place::Rpc,
+            "All 2 nodes failed so often that calls are held back.",
+        );
+        is(
+            "lost",
+            Snapshot { rpc: Rpc { calls: 10, lost: 3, ..Rpc::default() }, ..well() },
+            Place::Rpc,
+            "30 % of the calls to the nodes got no answer in the last minute.",
+        );
+        is(
+            "few lost",
+            Snapshot { rpc: Rpc { calls: 4, lost: 4, ..Rpc::default() }, ..well() },
+            Place::None,
+            "500 transfers are under way; half of all are final within 2.4 s.",
+        );
+        is(
+            "slow node",
+            Snapshot { rpc: slow_rpc(50, 1.21), ..well() },
+            Place::Rpc,
+            "The node takes 1.2 s to answer a simple question.",
+        );
+        is(
+            "two slow answers",
+            Snapshot { rpc: slow_rpc(2, 1.21), ..well() },
+            Place::None,
+            "500 transfers are under way; half of all are final within 2.4 s.",
+        );
+        is(
+            "slow node, full keys",
+            full(Snapshot { rpc: slow_rpc(50, 1.21), ..well() }),
+            Place::Rpc,
+            "The node takes 1.2 s to answer a simple question.",
+        );
+        is(
+            "slow disk",
+            full(Snapshot { journal: slow_disk, ..well() }),
+            Place::Journal,
+            "The disk takes 0.1 s to sync the journal, and nothing leaves before.",
+        );
+        is(
+            "deep rings",
+            Snapshot { keys: lanes(12, "free", 100), ..well() },
+            Place::Intake,
+            "1200 requests wait for the shard threads, which do not keep up.",
+        );
+        is(
+            "full keys",
+            full(well()),
+            Place::Keys,
+            "All 12 keys are full while the chain executes in 0.9 s; 100 transfers wait for one.",
+        );
+        is(
+            "one key",
+            Snapshot { keys: lanes(1, "full", 0), keys_full: 1.0, ..well() },
+            Place::Keys,
+            "The only key is full while the chain executes in 0.9 s; 100 transfers wait for one.",
+        );
+        is(
+            "full for a moment",
+            Snapshot { keys_full: 0.3, ..well() },
+            Place::None,
+            "500 transfers are under way; half of all are final within 2.4 s.",
+        );
+        is(
+            "all keys refused",
+            Snapshot { keys: lanes(2, "resting", 0), ..with_condition("key-refused", "no such key") },
+            Place::Keys,
+            "No such key.",
+        );
+        is(
+            "congested",
+            full(Snapshot { stages: stages(9.0, 12.0), ..well() }),
+            Place::Chain,
+            "The chain takes 9.0 s to run what was sent; usual is 1.2 s.",
+        );
+        is(
+            "slow blocks",
+            full(Snapshot { block_seconds: 4.2, ..well() }),
+            Place::Chain,
+            "The chain takes 4.2 s from block to block.",
+        );
+        is(
+            "backlog",
+            Snapshot { pending: 99_000, ..well() },
+            Place::Backlog,
+            "99000 of 100000 transfers are open: more get 503.",
+        );
     }
 
     #[test]

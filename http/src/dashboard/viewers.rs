@@ -105,7 +105,7 @@ async fn view(seat: Seat, history: Bytes, sender: mpsc::Sender<Bytes>, mut phase
     let sending = async {
         let mut next = Some(history);
         loop {
-            if let Some(event) = next
+            if let Some(event) = next.take()
                 && sender.send(event).await.is_err()
             {
                 return;
@@ -113,7 +113,7 @@ async fn view(seat: Seat, history: Bytes, sender: mpsc::Sender<Bytes>, mut phase
             if last.changed().await.is_err() {
                 return;
             }
-            next = last.borrow_and_update().clone();
+            next.clone_from(&last.borrow_and_update());
         }
     };
     tokio::select! {

@@ -1,7 +1,7 @@
 //! What the engine measures, as metrics: one `Watch`, the same that the dashboard shows.
 use std::time::Duration;
 
-use keyshard_engine::{Batching, Health, Histogram, Holdings, KeyState, Watch, rpc::Outcome};
+use keyshard_engine::{Batching, Endpoint, Health, Histogram, Holdings, Key, KeyState, Watch, rpc::Outcome};
 
 use super::Page;
 
@@ -10,6 +10,9 @@ const BREAKER_STATES: [&str; 3] = ["closed", "half-open", "open"];
 const SECONDS: f64 = 1e6;
 /// What is counted is shown as it is.
 const AS_IT_IS: f64 = 1.0;
+
+/// A number of each of several: name, help and value.
+type Of<T> = (&'static str, &'static str, fn(&T) -> u64);
 
 /// Writes all of it.
 pub(super) fn write(page: &mut Page, watch: &Watch) {
@@ -83,7 +86,7 @@ fn transactions(page: &mut Page, watch: &Watch) {
 fn keys(page: &mut Page, watch: &Watch) {
     let help = "Transactions of one key that may be waiting for a block";
     page.one("keyshard_key_in_flight_max", "gauge", help, watch.window);
-    let gauges: [(&str, &str, fn(&keyshard_engine::Key) -> u64); 5] = [
+    let gauges: [Of<Key>; 5] = [
         ("keyshard_key_in_flight", "Transactions of a key that may be waiting for a block", |key| key.in_flight as u64),
         ("keyshard_key_open_transactions", "Transactions of a key whose end is not known", |key| key.open as u64),
         ("keyshard_key_nonce", "The last nonce used", |key| key.nonce),
@@ -128,18 +131,15 @@ fn nodes(page: &mut Page, watch: &Watch) {
             page.sample(name, &labels, u8::from(endpoint.breaker == state));
         }
     }
-    let numbers: [(&str, &str, &str, fn(&keyshard_engine::Endpoint) -> u64); 3] = [
-        ("block_height", "gauge", "Height of the last block that an endpoint told of", |endpoint| endpoint.height),
-        ("calls_total", "counter", "Calls to an endpoint", |endpoint| endpoint.calls),
-        ("failures_total", "counter", "Calls to an endpoint that its circuit breaker counts as failures", |endpoint| {
-            endpoint.failures
-        }),
-    ];
-    for (name, kind, help, value) in numbers {
-        let name = format!("keyshard_endpoint_{name}");
-        page.family(&name, kind, help);
+    let help = "Height of the last block that an endpoint told of";
+    let height: Of<Endpoint> = ("keyshard_endpoint_block_height", help, |endpoint| endpoint.height);
+    let calls: Of<Endpoint> = ("keyshard_endpoint_calls_total", "Calls to an endpoint", |endpoint| endpoint.calls);
+    let help = "Calls to an endpoint that its circuit breaker counts as failures";
+    let failures: Of<Endpoint> = ("keyshard_endpoint_failures_total", help, |endpoint| endpoint.failures);
+    for (kind, (name, help, value)) in [("gauge", height), ("counter", calls), ("counter", failures)] {
+        page.family(name, kind, help);
         for endpoint in endpoints {
-            page.sample(&name, &[("endpoint", endpoint.name.as_str())], value(endpoint));
+            page.sample(name, &[("endpoint", endpoint.name.as_str())], value(endpoint));
         }
     }
     let name = "keyshard_rpc_calls_total";

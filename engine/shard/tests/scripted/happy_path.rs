@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use crate::common::{self, Bench, settings};
-use keyshard_shard::*;
+use keyshard_shard::{meter::KeyState, *};
 
 #[test]
 fn a_lone_transfer_goes_at_once_and_is_final_only_at_final() {
@@ -41,6 +41,55 @@ fn the_next_lone_transfer_does_not_wait_for_what_only_waits_to_be_final() {
     bench.status(first.id, Level::ExecutedOptimistic, Execution::Success);
     bench.tick();
     assert_eq!(bench.sent.len(), 2);
+}
+
+#[test]
+fn stages_are_measured_from_the_times_that_inputs_come() {
+    let ms = Duration::from_millis;
+    let mut bench = Bench::new(Settings { linger: ms(0), ..settings() }, 1);
+    // So that nobody has to be asked about the receiver.
+    bench.accept("user1.near");
+    bench.tick();
+    let first = bench.last();
+    bench.status(first.id, Level::Final, Execution::Success);
+    let before = bench.shard.meter().clone();
+    assert_eq!((before.accepted, before.executed, before.finalized, before.paid), (1, 1, 1, 10));
+
+    bench.journal = false;
+    bench.accept("user1.near");
+    bench.now = bench.now + ms(1);
+    bench.accept("user1.near");
+    bench.now = bench.now + ms(2);
+    bench.tick();
+    let [key] = &bench.shard.keys(bench.now)[..] else { panic!("one key") };
+    assert_eq!((key.state, key.in_flight, key.open, key.nonce, key.nonce_lag), (KeyState::Free, 1, 1, 1_002, 1));
+    bench.now = bench.now + ms(4);
+    bench.make_durable();
+    bench.now = bench.now + ms(800);
+    let sent = bench.last();
+    bench.status(sent.id, Level::ExecutedOptimistic, Execution::Success);
+    bench.now = bench.now + ms(1_600);
+    let (ask, _) = bench.queries.last().cloned().unwrap();
+    bench.status(ask, Level::Final, Execution::Success);
+    let meter = bench.shard.meter();
+    assert_eq!((meter.accepted, meter.executed, meter.finalized, meter.paid), (3, 3, 3, 30));
+    for ((name, stage), (_, before)) in meter.stages.named().into_iter().zip(before.stages.named()) {
+        // Milliseconds of both transfers together.
+        let expected = match name {
+            "durable" => 7 + 6,
+            "signed" => 3 + 2,
+            "sent" => 2 * 4,
+            "executed" => 2 * 800,
+            "final" => 2 * 1_600,
+            "total" => 2_407 + 2_406,
+            other => panic!("{other}"),
+        };
+        let measured = stage.since(before);
+        assert_eq!((measured.count(), measured.sum()), (2, expected * 1_000), "{name}");
+    }
+    assert_eq!((meter.batch_size.count(), meter.batch_size.sum()), (2, 3));
+    let [key] = &bench.shard.keys(bench.now)[..] else { panic!("one key") };
+    assert_eq!((key.in_flight, key.open, key.nonce, key.nonce_lag), (0, 0, 1_002, 0));
 }
 
 #[test]
