@@ -18,6 +18,8 @@ struct World {
     shared: Arc<Shared>,
     door: Door,
     mesh: ring::Mesh,
+    /// Requests so far.
+    requests: usize,
     /// By id: all there are.
     there: BTreeSet<u128>,
     /// In the order in which they will be saved and leave the board.
@@ -33,7 +35,16 @@ impl World {
         let shared = Arc::new(Shared::new(Level::Final, 10_000, Clock::new(), history, 1, &Recovered::default()));
         let mut mesh = ring::mesh(1, 1);
         let door = Door::new(shared.clone(), mesh.producers.remove(0), vec![1], vec![Bell::default()]);
-        Self { shared, door, mesh, there: BTreeSet::new(), settled: vec![], saved: vec![], _directory: directory }
+        Self {
+            shared,
+            door,
+            mesh,
+            requests: 0,
+            there: BTreeSet::new(),
+            settled: vec![],
+            saved: vec![],
+            _directory: directory,
+        }
     }
 
     fn accept(&mut self, count: usize) {
@@ -41,10 +52,11 @@ impl World {
             receiver: format!("user{}.near", n % 3).parse().unwrap(),
             amount: 5,
             memo: None,
-            key: (n == 1).then(|| IdempotencyKey { name: format!("{}", self.there.len()).into(), of: 1 }),
+            key: (n == 1).then(|| IdempotencyKey { name: format!("{}", self.requests).into(), of: 1 }),
         };
         let ids: Vec<u128> =
             self.door.submit((0..count).map(new).collect()).unwrap().ids().iter().map(Uuid::as_u128).collect();
+        self.requests += 1;
         while self.mesh.consumers[0][0].pop().is_ok() {}
         self.there.extend(ids);
     }
