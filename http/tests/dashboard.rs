@@ -31,7 +31,7 @@ impl Events {
             if let Some((event, rest)) = self.rest.split_once("\n\n") {
                 let (name, data) = event.split_once('\n').unwrap();
                 let event = (name.strip_prefix("event: ")?.to_owned(), data.strip_prefix("data: ")?.to_owned());
-                self.rest = rest.to_owned();
+                self.rest = String::from(rest);
                 return Some((event.0, serde_json::from_str(&event.1).unwrap()));
             }
             let chunk = tokio::time::timeout(PATIENCE, self.answer.chunk()).await.unwrap().ok()??;

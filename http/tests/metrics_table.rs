@@ -41,7 +41,7 @@ fn written(page: &str) -> Families {
     for line in page.lines().filter(|line| !line.is_empty()) {
         if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').unwrap();
-            last = name.to_owned();
+            name.clone_into(&mut last);
             assert!(families.insert(last.clone(), (kind.to_owned(), Vec::new())).is_none(), "{name} is there twice");
         } else if !line.starts_with('#') {
             let (series, value) = line.rsplit_once(' ').unwrap();
