@@ -1,5 +1,5 @@
 //! The fake network: the sandbox's chain with branches that are given up, and the load and trouble of other people.
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use keyshard_sandbox::{
     Config,
@@ -267,9 +267,11 @@ impl Network {
     }
 }
 
-/// The secret of the key at this position.
+/// The secret of the key at this position, up to [`KEYS`]: that one is the owner's. To derive them takes longer than all else.
 pub(crate) fn secret(key: usize) -> SecretKey {
-    keyshard_sandbox::credentials::key(7, key + 1)
+    static SECRETS: LazyLock<Vec<SecretKey>> =
+        LazyLock::new(|| (0..=KEYS).map(|key| keyshard_sandbox::credentials::key(7, key + 1)).collect());
+    SECRETS[key].clone()
 }
 
 /// An account id that this crate writes itself.

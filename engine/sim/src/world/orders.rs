@@ -19,6 +19,8 @@ pub(super) enum Order {
 pub(super) struct Orders {
     paused: bool,
     quarantined: Vec<usize>,
+    /// There was one at least.
+    given: bool,
 }
 
 impl World {
@@ -51,6 +53,7 @@ impl World {
             Order::Quarantine(..) => "orders about a key",
             Order::Cancel => "orders to take a payment back",
         });
+        self.orders.given = true;
         match order {
             Order::Pause(paused) => self.orders.paused = paused,
             Order::Quarantine(key, true) => self.orders.quarantined.push(key),
@@ -62,13 +65,13 @@ impl World {
 
     /// Tells the shards what is in force.
     pub(super) fn obey(&mut self) {
-        let Some(life) = &mut self.life else { return };
+        let Some(life) = self.life.as_mut().filter(|_| self.orders.given) else { return };
         let shards = life.shards();
+        let names: Vec<String> = (0..chain::KEYS).map(|key| chain::secret(key).public_key().to_string()).collect();
         for shard in life.all_shards() {
             shard.pause(self.orders.paused);
-            for key in 0..chain::KEYS {
-                let quarantined = self.orders.quarantined.contains(&key);
-                shard.quarantine(&chain::secret(key).public_key().to_string(), quarantined);
+            for (key, name) in names.iter().enumerate() {
+                shard.quarantine(name, self.orders.quarantined.contains(&key));
             }
         }
         (0..shards).for_each(|shard| self.run_soon(shard));
