@@ -168,8 +168,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keys");
         assert!(read(&path).err().unwrap().contains("keyshard provision keys"));
-        drop(PrivateFile::lock(&path).unwrap());
         fs::write(&path, "\ned25519:SECRET\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         let why = read(&path).err().unwrap();
         assert!(why.starts_with("line 2 is not a private key") && !why.contains("SECRET"), "{why}");
         assert!(KeyFile::lock(&path).err().unwrap().contains("line 2"));

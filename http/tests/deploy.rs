@@ -9,7 +9,7 @@ use common::{get, http, start};
 use keyshard::{config::Config, env::Env};
 use near_crypto::{KeyType, SecretKey};
 
-/// What comes after DRAIN_TIMEOUT_MS.
+/// What comes after `DRAIN_TIMEOUT_MS`.
 const CLOSING: Duration = Duration::from_secs(2);
 /// Who it runs as in containers.
 const USER: &str = "65532";
