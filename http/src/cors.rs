@@ -3,7 +3,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE");
 /// What scripts may read of an answer beside its body.
-const EXPOSED: HeaderValue = HeaderValue::from_static("Idempotency-Replayed,Location,Preference-Applied");
+const EXPOSED: HeaderValue = HeaderValue::from_static("Idempotency-Replayed,Location,Preference-Applied,Retry-After");
 const VARY_ORIGIN: HeaderValue = HeaderValue::from_static("Origin");
 const VARY_PREFLIGHT: HeaderValue = HeaderValue::from_static("Origin, Access-Control-Request-Headers");
 

@@ -43,8 +43,9 @@ pub(crate) fn banner(address: SocketAddr, credentials: &Credentials) -> String {
         "
   Keyshard is ready.
 
-    API   http://{address}
-    Node  {rpc}   (a sandbox in this process: {account} pays {ft} with {keys} keys, {receivers} receivers)
+    API        http://{address}             (described at /docs)
+    Dashboard  http://{address}/dashboard
+    Node       {rpc}             (a sandbox in this process: {account} pays {ft} with {keys} keys, {receivers} receivers)
 
   Pay somebody:
 

@@ -276,7 +276,10 @@ async fn handle(
         Route::Admin(what) => admin::admin(service, what, peer, request).await,
         Route::OpenApi => openapi::document(),
         Route::Docs => openapi::docs(),
-        Route::Unmatched => not_found(&request),
+        Route::Unmatched => {
+            let answer = not_found(&request);
+            access::without_body(service, request, answer).await
+        }
     }
 }
 

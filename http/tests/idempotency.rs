@@ -238,5 +238,5 @@ async fn a_page_of_another_origin_may_name_and_read() {
     assert_eq!(answer.headers()["access-control-allow-headers"], asked);
     let answer = common::client().get(&base).header("origin", "http://page.example").send().await.unwrap();
     let exposed = answer.headers()["access-control-expose-headers"].to_str().unwrap();
-    assert_eq!(exposed, "Idempotency-Replayed,Location,Preference-Applied");
+    assert_eq!(exposed, "Idempotency-Replayed,Location,Preference-Applied,Retry-After");
 }

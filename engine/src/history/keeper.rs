@@ -123,7 +123,12 @@ impl Body {
             return Ok(());
         }
         let before = self.clock.now().as_micros().saturating_sub(self.retention.as_micros() as u64);
-        let gone = self.shared.history.prune(keyshard_shard::Instant::from_micros(before), PRUNE_AT_ONCE)?;
+        let before = keyshard_shard::Instant::from_micros(before);
+        let gone = self.shared.history.prune(before, PRUNE_AT_ONCE)?;
+        let events = self.shared.history.forget_dead(before.as_millis(), PRUNE_AT_ONCE)?;
+        if events > 0 {
+            tracing::warn!(events, "webhook events that nobody replayed within HISTORY_RETENTION are forgotten");
+        }
         if gone < PRUNE_AT_ONCE {
             self.pruned = Instant::now();
         }

@@ -3,7 +3,7 @@
 //! A parcel is put in the commit that puts its group, so there is no transfer without its event and none the other way round.
 //! It holds a copy of the group: what is forgotten of the history does not concern it. Whoever delivers takes parcels that
 //! are due, and says what became of them: delivered and gone, to be tried again later, or dead. The dead are kept until they
-//! are revived.
+//! are revived, or as old as what the history forgets.
 //!
 //! | table | key | value |
 //! |---|---|---|
@@ -282,6 +282,40 @@ impl History {
                 }
             }
             Ok((events, old.len() == AT_ONCE))
+        })
+    }
+
+    /// Forgets the events that were given up before this moment, of at most so many parcels. Returns how many events that are.
+    pub(super) fn forget_dead(&self, before_ms: u64, limit: usize) -> Result<u64, HistoryError> {
+        if !self.announcing.load(Ordering::Acquire) {
+            return Ok(0);
+        }
+        let is_old = |row: &[u8]| Ok::<_, StoreError>(decode(row)?.0.at_ms < before_ms);
+        let any = self.guarded("read", || match self.database.begin_read()?.open_table(DEAD)?.first()? {
+            Some((_, row)) => is_old(row.value()),
+            None => Ok(false),
+        })?;
+        if !any {
+            return Ok(0);
+        }
+        self.change_outbox(|outbox, numbers| {
+            let mut events = 0;
+            for _ in 0..limit {
+                // Numbers grow with time, so the oldest come first, or nearly so.
+                let Some(count) = outbox.dead.first()?.map(|(_, row)| {
+                    let (head, group) = decode(row.value())?;
+                    let count = if head.at_ms < before_ms { Some(Group::open(group)?.len()) } else { None };
+                    Ok::<_, StoreError>(count)
+                }) else {
+                    break;
+                };
+                let Some(count) = count? else { break };
+                outbox.dead.pop_first()?;
+                events += count;
+            }
+            let left = known(numbers, DEAD_EVENTS)?.saturating_sub(events);
+            numbers.insert(DEAD_EVENTS, left)?;
+            Ok(events)
         })
     }
 

@@ -241,3 +241,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_dead_are_forgotten_when_they_are_old() {
+    let place = Place::new();
+    let history = announcing(&place);
+    assert_eq!(history.forget_dead(u64::MAX, 10).unwrap(), 0);
+    for (n, died_ms) in [(1, 100), (2, 200), (3, 300)] {
+        history.put(&[settled(n)]).unwrap();
+        let parcel = due(&history, u64::MAX).remove(0);
+        let dead = Outcome { left: parcel.settled.clone(), at_ms: died_ms, dead: Some("gone".into()), ..gone(&parcel) };
+        history.dispatched(&[dead], None).unwrap();
+    }
+    history.put(&[settled(4)]).unwrap();
+    let dead = || history.outboxed().unwrap().dead;
+    assert_eq!((dead(), history.forget_dead(100, 10).unwrap()), (3, 0), "none is so old");
+    assert_eq!((history.forget_dead(301, 1).unwrap(), dead()), (1, 2), "so many at a time");
+    assert_eq!((history.forget_dead(300, 10).unwrap(), dead()), (1, 1));
+    assert_eq!(history.replay(Replay::Dead, 1_000).unwrap(), 1);
+    assert_eq!(history.outboxed().unwrap().waiting, 2, "what waits is not forgotten");
+}
