@@ -206,7 +206,8 @@ HTTP:
   RECEIVERS_ALLOW_FILE           accounts that may be paid, one a line, *.example.near for all below it [all]
   RECEIVERS_DENY_FILE            accounts that are not paid, likewise [none]
                                  (SIGHUP reads these three files again)
-  CORS_ALLOW_ORIGINS             origins of browsers, comma-separated, or * [*]
+  CORS_ALLOW_ORIGINS             origins of web pages that may read answers and, without API keys, pay: comma-separated,
+                                 or * [*]
   REQUEST_TIMEOUT_MS             then a waiting caller is told 202 [SERVER_TIMEOUT_MS, at least 60000]
   SERVER_TIMEOUT_MS              longest stop of a client that reads its answer [60000]
   HTTP_THREADS                   front-end threads [half of the cores]

@@ -7,7 +7,8 @@ const EXPOSED: HeaderValue = HeaderValue::from_static("Idempotency-Replayed,Loca
 const VARY_ORIGIN: HeaderValue = HeaderValue::from_static("Origin");
 const VARY_PREFLIGHT: HeaderValue = HeaderValue::from_static("Origin, Access-Control-Request-Headers");
 
-/// Which origins may read the answers. Every request is served either way; the browser enforces this.
+/// Which origins may read the answers. Every request is served either way, and the browser enforces this; but for transfers,
+/// which a browser sends for any page if they come as a form, see [`Cors::may_pay`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cors {
     /// The request's own origin is reflected.
@@ -42,6 +43,17 @@ impl Cors {
         if let Some(names) = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
             response.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
         }
+    }
+
+    /// Whether a request with these headers may pay. Where origins are listed, pages of others may not.
+    pub(crate) fn may_pay(&self, request: &HeaderMap) -> bool {
+        let Some(origin) = request.get(header::ORIGIN) else { return true };
+        // This service's own page.
+        let host = request.get(header::HOST).map_or(&b""[..], HeaderValue::as_bytes);
+        let is_own = [&b"http://"[..], b"https://"]
+            .into_iter()
+            .any(|scheme| origin.as_bytes().strip_prefix(scheme) == Some(host));
+        is_own || self.allows(origin)
     }
 
     fn allows(&self, origin: &HeaderValue) -> bool {
@@ -85,6 +97,23 @@ mod tests {
             assert_eq!(headers.contains(&allow(origin.unwrap_or_default())), allowed, "{rule} {origin:?}");
             assert_eq!(headers.len(), 1 + 2 * usize::from(allowed));
             assert!(headers.contains(&("vary".to_owned(), "Origin".to_owned())));
+        }
+    }
+
+    #[test]
+    fn pages_that_may_pay() {
+        for (rule, origin, may) in [
+            ("*", Some("http://evil.example"), true),
+            ("http://a.example", Some("http://evil.example"), false),
+            ("http://a.example", Some("null"), false),
+            ("http://a.example", Some("http://a.example"), true),
+            ("http://a.example", Some("http://127.0.0.1:3000"), true),
+            ("http://a.example", Some("http://127.0.0.1:30001"), false),
+            ("http://a.example", None, true),
+        ] {
+            let mut request = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("127.0.0.1:3000"))]);
+            request.extend(origin.map(|origin| (header::ORIGIN, HeaderValue::from_static(origin))));
+            assert_eq!(Cors::parse(rule).may_pay(&request), may, "{rule} {origin:?}");
         }
     }
 

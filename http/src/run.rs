@@ -2,7 +2,6 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -10,11 +9,8 @@ use keyshard_engine::{Drained, Engine, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    access::{
-        Access,
-        exposure::{self, Exposure},
-    },
-    config::Config,
+    access::exposure::{self, Exposure},
+    config::{Config, Http},
     files, heartbeat, reload,
     server::{BindError, Server},
     webhooks,
@@ -59,11 +55,11 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), R
     if let Some(problem) = http.tls.as_ref().and_then(|tls| tls.validity().problem(SystemTime::now())) {
         tracing::warn!("TLS_CERT {problem}");
     }
-    let (access, tls) = (Arc::clone(&http.access), http.tls.is_some());
+    let told = http.clone();
     let mut server = Server::start(http)?;
     let address = server.address();
     tracing::info!(%address, "HTTP server listening");
-    log_access(&access, tls, address);
+    log_access(&told, address);
     tokio::spawn(reload::follow(hangups, server.shared()));
     let mut deliverer = None;
     let started = tokio::select! {
@@ -73,7 +69,7 @@ pub async fn run(config: Config, ready: impl FnOnce(SocketAddr)) -> Result<(), R
     let engine = match started {
         Some((engine, doors)) => {
             // DATA_DIR is this process's own from now on.
-            access.open_limits().map_err(RunError::Limits)?;
+            told.access.open_limits().map_err(RunError::Limits)?;
             tracing::info!("NEAR connection initialization completed successfully");
             tracing::info!("NEAR connection initialized successfully");
             tracing::info!(count = engine.pending(), "Pending jobs re-queued from persistence");
@@ -125,11 +121,11 @@ fn log_settings(config: &Config) {
 }
 
 /// Who may ask for what, and who could without being asked.
-fn log_access(access: &Access, tls: bool, address: SocketAddr) {
-    for (good, text) in access.told() {
+fn log_access(http: &Http, address: SocketAddr) {
+    for (good, text) in http.access.told() {
         if good { tracing::info!("{text}") } else { tracing::warn!("{text}") }
     }
-    match exposure::of(access, tls, address.ip()) {
+    match exposure::of(http, address.ip()) {
         Exposure::Fine(text) => tracing::info!("{text}"),
         Exposure::Risky(text) => tracing::warn!("{text}"),
     }

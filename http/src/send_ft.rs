@@ -25,6 +25,12 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 
 /// Answers one request, made with this API key if they are asked for.
 pub(crate) async fn send_ft(service: &Service, request: Request<Incoming>, key: Option<&Key>) -> Answer {
+    // With a key it is not the page that a browser vouches for.
+    if key.is_none() && !service.http().cors.may_pay(request.headers()) {
+        let text = "Forbidden: pages of this origin may not pay here; nothing of this request was accepted. Add the origin to \
+                    CORS_ALLOW_ORIGINS";
+        return access::without_body(service, request, error(StatusCode::FORBIDDEN, text)).await;
+    }
     let prefer = Prefer::of(request.headers());
     let transfers = match read(service, request).await {
         Ok(request) => request.transfers,

@@ -69,6 +69,24 @@ fn error(text: &str) -> String {
     body["error"].as_str().unwrap().to_owned()
 }
 
+#[tokio::test]
+async fn pages_of_other_origins_do_not_pay() {
+    let stage = Stage::new("access-pages", 100, &[QUICK, ("CORS_ALLOW_ORIGINS", "http://shop.example")]);
+    let service = stage.serve();
+    let form = async |origin: &str| {
+        // As any page can have it sent, without being asked.
+        let request = client().post(format!("{}/send-ft", service.base)).header("origin", origin);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        request.body("receiverId=user1.test.near&amount=5").send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(form("http://evil.example").await, 403);
+    assert_eq!(form("null").await, 403);
+    assert_eq!(form("http://shop.example").await, 200);
+    assert_eq!(form(&service.base).await, 200, "its own page");
+    assert_eq!(stage.balance("user1.test.near").await, 10);
+    stop_and_search(service, &[]);
+}
+
 /// Ends the service and looks through all that it has written.
 fn stop_and_search(service: Serving, secrets: &[&str]) {
     let mut program = service.program;

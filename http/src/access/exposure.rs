@@ -1,7 +1,7 @@
 //! What it means where the service listens: who can pay, and who can listen in.
 use std::net::IpAddr;
 
-use super::Access;
+use crate::{config::Http, cors::Cors};
 
 /// What the operator should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,13 +13,22 @@ pub(crate) enum Exposure {
 }
 
 /// For a service with these settings that listens on this address.
-pub(crate) fn of(access: &Access, tls: bool, address: IpAddr) -> Exposure {
-    judge(address, access.keys.is_some(), access.host_is_set, tls)
+pub(crate) fn of(http: &Http, address: IpAddr) -> Exposure {
+    let access = &http.access;
+    // What a sandbox pays is worth nothing.
+    let pages = http.cors == Cors::Any && !http.sandbox;
+    judge(address, access.keys.is_some(), access.host_is_set, http.tls.is_some(), pages)
 }
 
-fn judge(address: IpAddr, keys: bool, host_is_set: bool, tls: bool) -> Exposure {
+/// `pages`: web pages may pay, too.
+#[expect(clippy::fn_params_excessive_bools, reason = "each is a setting of its own")]
+fn judge(address: IpAddr, keys: bool, host_is_set: bool, tls: bool, pages: bool) -> Exposure {
     let machine = "listening on this machine only";
     match (address.to_canonical().is_loopback(), keys) {
+        (true, false) if pages => Exposure::Risky(format!(
+            "there are no API keys (API_KEYS_FILE): {machine}, but every program on it can pay, and so can every web page that a \
+             browser on it shows, since CORS_ALLOW_ORIGINS allows any: list the origins that may, or make API keys"
+        )),
         (true, false) => {
             let host = if host_is_set { "" } else { " and no HOST" };
             Exposure::Fine(format!(
@@ -47,6 +56,8 @@ mod tests {
 
     #[test]
     fn who_can_pay() {
+        let risky = judge("127.0.0.1".parse().unwrap(), false, false, false, true);
+        assert!(matches!(&risky, Exposure::Risky(text) if text.contains("CORS_ALLOW_ORIGINS")), "{risky:?}");
         for (address, keys, host_is_set, tls, risky, says) in [
             (
                 "127.0.0.1",
@@ -65,7 +76,7 @@ mod tests {
             ("::", true, true, false, true, "travel unencrypted"),
             ("0.0.0.0", true, true, true, false, "asked for on 0.0.0.0"),
         ] {
-            let found = judge(address.parse().unwrap(), keys, host_is_set, tls);
+            let found = judge(address.parse().unwrap(), keys, host_is_set, tls, false);
             let (Exposure::Fine(text) | Exposure::Risky(text)) = &found;
             assert!(text.contains(says) && matches!(found, Exposure::Risky(_)) == risky, "{address}: {found:?}");
         }

@@ -14,7 +14,7 @@ pub(super) fn look(http: &Http, report: &mut Report) {
     }
     // One that is no address is found out with the port.
     let address = (http.host.as_str(), http.port).to_socket_addrs().ok().and_then(|mut all| all.next());
-    match address.map(|address| exposure::of(&http.access, http.tls.is_some(), address.ip())) {
+    match address.map(|address| exposure::of(http, address.ip())) {
         Some(Exposure::Fine(text)) => report.ok("access", text),
         Some(Exposure::Risky(text)) => report.warn("access", text),
         None => {}
