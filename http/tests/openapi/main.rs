@@ -9,6 +9,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::LazyLock,
 };
 
 use common::serving::Stage;
@@ -20,6 +21,9 @@ const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 fn here(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
+
+/// Where schemathesis is. The tests need it at the same time, and one of them makes it.
+static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| python_with(SCHEMATHESIS));
 
 /// A Python of its own with this package, made once.
 fn python_with(package: &str) -> PathBuf {
@@ -38,7 +42,7 @@ fn python_with(package: &str) -> PathBuf {
 
 /// Runs schemathesis against a service with these settings, in which one transfer has been paid.
 async fn conforms(name: &str, settings: &[(&str, &str)], arguments: &[&str]) {
-    let python = python_with(SCHEMATHESIS);
+    let python = &*PYTHON;
     let stage = Stage::new(name, 50, settings);
     let serving = stage.serve();
     let paid = serving.send(&json!({ "receiverId": "user1.test.near", "amount": "1" }), &[]).await;
