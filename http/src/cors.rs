@@ -8,7 +8,7 @@ const VARY_ORIGIN: HeaderValue = HeaderValue::from_static("Origin");
 const VARY_PREFLIGHT: HeaderValue = HeaderValue::from_static("Origin, Access-Control-Request-Headers");
 
 /// Which origins may read the answers. Every request is served either way, and the browser enforces this; but for transfers,
-/// which a browser sends for any page if they come as a form, see [`Cors::may_pay`].
+/// which a browser sends for any page if they come as a form, see `may_pay`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cors {
     /// The request's own origin is reflected.
